@@ -1,0 +1,1 @@
+"""The coordinator: service, aggregation worker, stores and operator tools."""

@@ -1,0 +1,1 @@
+"""The aggregation method: pure torch, no I/O."""

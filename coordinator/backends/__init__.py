@@ -1,0 +1,1 @@
+"""Stores behind the ports: memory, and Redis or Valkey."""

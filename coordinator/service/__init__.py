@@ -1,0 +1,1 @@
+"""The gRPC coordinator: moves bytes, never imports torch."""

@@ -1,0 +1,1 @@
+"""The aggregation worker: claims, aggregates, judges, commits."""

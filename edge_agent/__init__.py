@@ -1,0 +1,1 @@
+"""The edge agent: trains on private data, uploads deltas, follows the head."""

@@ -1,0 +1,68 @@
+"""Frozen dataclasses from plain values (parsed JSON or TOML), strictly: no unknown keys, no guessing between types."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class PlainValueError(ValueError):
+    """A plain value does not fit the dataclass; the message names the place."""
+
+
+def from_plain(kind: type[T], values: object, *, path: str = "") -> T:
+    """Build dataclass `kind` from a mapping, recursively.
+
+    Nested dataclasses may be given ready-made. Tuples are read from lists, enums from their values, floats from ints.
+
+    Args:
+        kind: A dataclass whose fields are plain values, enums, dataclasses, tuples of those, or `X | None`.
+        values: A mapping with a key for every field that has no default.
+        path: Name of the place, for error messages.
+
+    Raises:
+        PlainValueError: A key is unknown or missing, or a value has the wrong type.
+    """
+    where = path or "the document"
+    if not isinstance(values, dict):
+        raise PlainValueError(f"{where} must be a table, not {values!r}")
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in fields:
+            raise PlainValueError(f"{where} has no setting named {key!r}; it knows {', '.join(fields)}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise PlainValueError(f"{where} lacks {name!r}: add it")
+    prefix = f"{path}." if path else ""
+    return kind(**{key: _convert(hints[key], value, path=prefix + key) for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, *, path: str) -> Any:
+    """Convert one plain value to the type that its field declares."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):  # the only unions are `X | None`
+        return None if value is None else _convert(typing.get_args(hint)[0], value, path=path)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise PlainValueError(f"{path} must be a list, not {value!r}")
+        element = typing.get_args(hint)[0]
+        return tuple(_convert(element, item, path=f"{path}[{i}]") for i, item in enumerate(value))
+    if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    if dataclasses.is_dataclass(hint):
+        return from_plain(typing.cast("type", hint), value, path=path)
+    if issubclass(hint, enum.Enum):
+        try:
+            return hint(value)
+        except ValueError:
+            raise PlainValueError(f"{path} must be one of {', '.join(m.value for m in hint)}, not {value!r}") from None
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    raise PlainValueError(f"{path} must be of type {hint.__name__}, not {value!r}")

@@ -1,0 +1,214 @@
+"""The federation plan: what every agent and worker of one federation must agree on. Frozen values, no I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+import re
+from typing import Any, Self
+
+from alignfed.errors import PlanInvalid
+from alignfed.plain import PlainValueError, from_plain
+
+FEDERATION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+
+KIB = 1024
+DEFAULT_CHUNK_BYTES = 1020 * KIB  # just below 1 MiB: a power of two costs a quarter more memory in the store's allocator
+
+
+class Encoding(enum.StrEnum):
+    """How tensor elements travel (see `alignfed.codec`)."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """Name and shape of one adapter tensor, named as PEFT saves it."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """The frozen language model: `name` is a hub name or a path, `digest` is `alignfed.base_model.digest_of`."""
+
+    name: str
+    revision: str = ""
+    digest: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """LoRA configuration, as peft understands it."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    target_modules: tuple[str, ...] = ("all-linear",)
+
+    @property
+    def scaling(self) -> float:
+        """Factor alpha / r that multiplies `B @ A`."""
+        return self.alpha / self.rank
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """Hyper-parameters of local training."""
+
+    local_steps: int = 16
+    batch_size: int = 4
+    sequence_length: int = 512
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Buffer:
+    """Merge when `size` deltas wait, or when the oldest has waited `timeout_seconds`."""
+
+    size: int = 4
+    timeout_seconds: float = 600.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregation:
+    """How the worker merges."""
+
+    recipe: str = "alignfed"
+    server_learning_rate: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Use of the server-held calibration set. Rows that judge are never used to fit."""
+
+    fit_rows: int = 16
+    judge_rows: int = 16
+    sequence_length: int = 256
+    max_loss_increase_ratio: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds that the coordinator enforces."""
+
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    max_queue_deltas: int = 10_000
+    upload_lifetime_seconds: float = 86_400.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What is kept, in versions behind the head."""
+
+    versions: int = 64
+    delta_versions: int = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FederationPlan:
+    """Everything an agent needs to know to take part in one federation.
+
+    `tensors` is the adapter's manifest, sorted by name; it is empty only in a plan file that has not been resolved
+    against its base model yet.
+    """
+
+    federation: str
+    base_model: BaseModel
+    lora: Lora = Lora()
+    training: Training = Training()
+    delta_encoding: Encoding = Encoding.BF16
+    buffer: Buffer = Buffer()
+    aggregation: Aggregation = Aggregation()
+    calibration: Calibration = Calibration()
+    limits: Limits = Limits()
+    retention: Retention = Retention()
+    tensors: tuple[TensorSpec, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build a plan from plain values, such as a parsed TOML or JSON document.
+
+        Raises:
+            PlanInvalid: A key is unknown or missing, or a value has the wrong type.
+        """
+        try:
+            return from_plain(cls, values)
+        except PlainValueError as error:
+            raise PlanInvalid(f"federation plan: {error}") from error
+
+    def validate(self) -> Self:
+        """Return the plan itself when every value is in its range.
+
+        Raises:
+            PlanInvalid: Names the first rule that is broken and the value that breaks it.
+        """
+        for rule, value, holds in self._rules():
+            if not holds:
+                raise PlanInvalid(f"{rule}, not {value!r}: correct the plan file and create the federation again")
+        return self
+
+    def _rules(self) -> list[tuple[str, object, bool]]:
+        t, c, r, s = self.training, self.calibration, self.lora, self.limits
+        return [
+            (
+                "federation must be 1 to 63 lowercase letters, digits or hyphens",
+                self.federation,
+                bool(FEDERATION_NAME.fullmatch(self.federation)),
+            ),
+            ("base_model.name must not be empty", self.base_model.name, bool(self.base_model.name)),
+            ("lora.rank must be 1 to 1024", r.rank, 1 <= r.rank <= 1024),
+            ("lora.alpha must be above 0", r.alpha, _positive(r.alpha)),
+            ("lora.dropout must be in [0, 1)", r.dropout, 0 <= r.dropout < 1),
+            ("lora.target_modules must name at least one module", r.target_modules, bool(r.target_modules)),
+            ("training.local_steps must be at least 1", t.local_steps, t.local_steps >= 1),
+            ("training.batch_size must be at least 1", t.batch_size, t.batch_size >= 1),
+            ("training.sequence_length must be at least 8", t.sequence_length, t.sequence_length >= 8),
+            ("training.learning_rate must be above 0", t.learning_rate, _positive(t.learning_rate)),
+            ("training.weight_decay must be 0 or more", t.weight_decay, 0 <= t.weight_decay < math.inf),
+            ("training.max_grad_norm must be above 0", t.max_grad_norm, _positive(t.max_grad_norm)),
+            ("buffer.size must be 1 to 10000", self.buffer.size, 1 <= self.buffer.size <= 10_000),
+            (
+                "buffer.timeout_seconds must be above 0",
+                self.buffer.timeout_seconds,
+                _positive(self.buffer.timeout_seconds),
+            ),
+            (
+                "aggregation.server_learning_rate must be above 0",
+                self.aggregation.server_learning_rate,
+                _positive(self.aggregation.server_learning_rate),
+            ),
+            ("calibration.fit_rows must be 0 or more", c.fit_rows, c.fit_rows >= 0),
+            ("calibration.judge_rows must be 0 or more", c.judge_rows, c.judge_rows >= 0),
+            ("calibration.sequence_length must be at least 8", c.sequence_length, c.sequence_length >= 8),
+            (
+                "calibration.max_loss_increase_ratio must be above 0",
+                c.max_loss_increase_ratio,
+                _positive(c.max_loss_increase_ratio),
+            ),
+            ("limits.chunk_bytes must be 1024 to 1048576", s.chunk_bytes, KIB <= s.chunk_bytes <= KIB * KIB),
+            ("limits.max_queue_deltas must be at least buffer.size", s.max_queue_deltas,
+             s.max_queue_deltas >= self.buffer.size),
+            ("limits.upload_lifetime_seconds must be above 0", s.upload_lifetime_seconds,
+             _positive(s.upload_lifetime_seconds)),
+            ("retention.versions must be at least 2", self.retention.versions, self.retention.versions >= 2),
+            ("retention.delta_versions must be 0 or more", self.retention.delta_versions,
+             self.retention.delta_versions >= 0),
+        ]  # fmt: skip
+
+
+def _positive(value: float) -> bool:
+    return 0 < value < math.inf

@@ -1,0 +1,141 @@
+"""Federation plan and version identity to and from protobuf: the only place where both forms meet."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+
+from alignfed.plan import (
+    Aggregation,
+    BaseModel,
+    Buffer,
+    Calibration,
+    Encoding,
+    FederationPlan,
+    Limits,
+    Lora,
+    Retention,
+    TensorSpec,
+    Training,
+)
+from alignfed.v1 import types_pb2 as pb
+
+ENCODING_TO_PROTO = {
+    Encoding.FP32: pb.ENCODING_FP32,
+    Encoding.BF16: pb.ENCODING_BF16,
+    Encoding.INT8: pb.ENCODING_INT8,
+}
+ENCODING_FROM_PROTO = {value: key for key, value in ENCODING_TO_PROTO.items()}
+
+
+def duration_to_proto(seconds: float) -> Duration:
+    """Return `seconds` as a protobuf duration, to the microsecond."""
+    message = Duration()
+    message.FromTimedelta(timedelta(seconds=seconds))
+    return message
+
+
+def duration_from_proto(message: Duration) -> float:
+    """Return a protobuf duration in seconds."""
+    return message.ToTimedelta().total_seconds()
+
+
+def tensors_to_proto(tensors: tuple[TensorSpec, ...]) -> list[pb.TensorSpec]:
+    """Return a manifest as messages, in its order."""
+    return [pb.TensorSpec(name=spec.name, shape=spec.shape) for spec in tensors]
+
+
+def tensors_from_proto(messages: object) -> tuple[TensorSpec, ...]:
+    """Return a manifest from messages, in their order."""
+    return tuple(TensorSpec(name=m.name, shape=tuple(m.shape)) for m in messages)  # type: ignore[attr-defined]
+
+
+def plan_to_proto(plan: FederationPlan) -> pb.FederationPlan:
+    """Return `plan` as a message."""
+    b, c, s = plan.buffer, plan.calibration, plan.limits
+    return pb.FederationPlan(
+        federation=plan.federation,
+        base_model=pb.BaseModel(
+            name=plan.base_model.name, revision=plan.base_model.revision, digest=plan.base_model.digest
+        ),
+        lora=pb.LoraConfig(
+            rank=plan.lora.rank,
+            alpha=plan.lora.alpha,
+            dropout=plan.lora.dropout,
+            target_modules=plan.lora.target_modules,
+        ),
+        training=pb.TrainingConfig(
+            local_steps=plan.training.local_steps,
+            batch_size=plan.training.batch_size,
+            sequence_length=plan.training.sequence_length,
+            learning_rate=plan.training.learning_rate,
+            weight_decay=plan.training.weight_decay,
+            max_grad_norm=plan.training.max_grad_norm,
+        ),
+        delta_encoding=ENCODING_TO_PROTO[plan.delta_encoding],
+        buffer=pb.BufferConfig(size=b.size, timeout=duration_to_proto(b.timeout_seconds)),
+        aggregation=pb.AggregationConfig(
+            recipe=plan.aggregation.recipe, server_learning_rate=plan.aggregation.server_learning_rate
+        ),
+        calibration=pb.CalibrationConfig(
+            fit_rows=c.fit_rows,
+            judge_rows=c.judge_rows,
+            sequence_length=c.sequence_length,
+            max_loss_increase_ratio=c.max_loss_increase_ratio,
+        ),
+        limits=pb.Limits(
+            chunk_bytes=s.chunk_bytes,
+            max_queue_deltas=s.max_queue_deltas,
+            upload_lifetime=duration_to_proto(s.upload_lifetime_seconds),
+        ),
+        retention=pb.Retention(versions=plan.retention.versions, delta_versions=plan.retention.delta_versions),
+        tensors=tensors_to_proto(plan.tensors),
+    )
+
+
+def plan_from_proto(message: pb.FederationPlan) -> FederationPlan:
+    """Return the plan of a message, validated.
+
+    Raises:
+        PlanInvalid: A value is out of its range, or the encoding is unset.
+    """
+    m = message
+    return FederationPlan.from_dict(
+        {
+            "federation": m.federation,
+            "base_model": BaseModel(name=m.base_model.name, revision=m.base_model.revision, digest=m.base_model.digest),
+            "lora": Lora(
+                rank=m.lora.rank,
+                alpha=m.lora.alpha,
+                dropout=m.lora.dropout,
+                target_modules=tuple(m.lora.target_modules),
+            ),
+            "training": Training(
+                local_steps=m.training.local_steps,
+                batch_size=m.training.batch_size,
+                sequence_length=m.training.sequence_length,
+                learning_rate=m.training.learning_rate,
+                weight_decay=m.training.weight_decay,
+                max_grad_norm=m.training.max_grad_norm,
+            ),
+            "delta_encoding": ENCODING_FROM_PROTO.get(m.delta_encoding, "unset"),
+            "buffer": Buffer(size=m.buffer.size, timeout_seconds=duration_from_proto(m.buffer.timeout)),
+            "aggregation": Aggregation(
+                recipe=m.aggregation.recipe, server_learning_rate=m.aggregation.server_learning_rate
+            ),
+            "calibration": Calibration(
+                fit_rows=m.calibration.fit_rows,
+                judge_rows=m.calibration.judge_rows,
+                sequence_length=m.calibration.sequence_length,
+                max_loss_increase_ratio=m.calibration.max_loss_increase_ratio,
+            ),
+            "limits": Limits(
+                chunk_bytes=m.limits.chunk_bytes,
+                max_queue_deltas=m.limits.max_queue_deltas,
+                upload_lifetime_seconds=duration_from_proto(m.limits.upload_lifetime),
+            ),
+            "retention": Retention(versions=m.retention.versions, delta_versions=m.retention.delta_versions),
+            "tensors": tensors_from_proto(m.tensors),
+        }
+    ).validate()

@@ -1,0 +1,355 @@
+import datetime
+
+from alignfed.v1 import types_pb2 as _types_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class VersionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERSION_KIND_UNSPECIFIED: _ClassVar[VersionKind]
+    VERSION_KIND_INITIAL: _ClassVar[VersionKind]
+    VERSION_KIND_MERGE: _ClassVar[VersionKind]
+    VERSION_KIND_ROLLBACK: _ClassVar[VersionKind]
+VERSION_KIND_UNSPECIFIED: VersionKind
+VERSION_KIND_INITIAL: VersionKind
+VERSION_KIND_MERGE: VersionKind
+VERSION_KIND_ROLLBACK: VersionKind
+
+class CreateFederationHeader(_message.Message):
+    __slots__ = ("plan", "adapter_bytes", "adapter_sha256", "calibration_bytes", "calibration_sha256")
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_SHA256_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_SHA256_FIELD_NUMBER: _ClassVar[int]
+    plan: _types_pb2.FederationPlan
+    adapter_bytes: int
+    adapter_sha256: str
+    calibration_bytes: int
+    calibration_sha256: str
+    def __init__(self, plan: _Optional[_Union[_types_pb2.FederationPlan, _Mapping]] = ..., adapter_bytes: _Optional[int] = ..., adapter_sha256: _Optional[str] = ..., calibration_bytes: _Optional[int] = ..., calibration_sha256: _Optional[str] = ...) -> None: ...
+
+class CreateFederationRequest(_message.Message):
+    __slots__ = ("header", "adapter_chunk", "calibration_chunk")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    header: CreateFederationHeader
+    adapter_chunk: _types_pb2.Chunk
+    calibration_chunk: _types_pb2.Chunk
+    def __init__(self, header: _Optional[_Union[CreateFederationHeader, _Mapping]] = ..., adapter_chunk: _Optional[_Union[_types_pb2.Chunk, _Mapping]] = ..., calibration_chunk: _Optional[_Union[_types_pb2.Chunk, _Mapping]] = ...) -> None: ...
+
+class CreateFederationResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: _types_pb2.HeadStatus
+    def __init__(self, status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+
+class ListFederationsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListFederationsResponse(_message.Message):
+    __slots__ = ("federations",)
+    FEDERATIONS_FIELD_NUMBER: _ClassVar[int]
+    federations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, federations: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetFederationRequest(_message.Message):
+    __slots__ = ("federation",)
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    def __init__(self, federation: _Optional[str] = ...) -> None: ...
+
+class GetFederationResponse(_message.Message):
+    __slots__ = ("plan", "status", "queue_deltas", "pending_deltas", "dead_letters", "agents", "created_at")
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_DELTAS_FIELD_NUMBER: _ClassVar[int]
+    PENDING_DELTAS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    plan: _types_pb2.FederationPlan
+    status: _types_pb2.HeadStatus
+    queue_deltas: int
+    pending_deltas: int
+    dead_letters: int
+    agents: int
+    created_at: _timestamp_pb2.Timestamp
+    def __init__(self, plan: _Optional[_Union[_types_pb2.FederationPlan, _Mapping]] = ..., status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ..., queue_deltas: _Optional[int] = ..., pending_deltas: _Optional[int] = ..., dead_letters: _Optional[int] = ..., agents: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class MergedDelta(_message.Message):
+    __slots__ = ("delta_id", "agent_id", "base_version", "staleness_versions", "examples", "freshness", "fairness", "weight", "coefficient", "cosine", "norm")
+    DELTA_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    COEFFICIENT_FIELD_NUMBER: _ClassVar[int]
+    COSINE_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
+    delta_id: str
+    agent_id: str
+    base_version: _types_pb2.VersionId
+    staleness_versions: int
+    examples: int
+    freshness: float
+    fairness: float
+    weight: float
+    coefficient: float
+    cosine: float
+    norm: float
+    def __init__(self, delta_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., base_version: _Optional[_Union[_types_pb2.VersionId, _Mapping]] = ..., staleness_versions: _Optional[int] = ..., examples: _Optional[int] = ..., freshness: _Optional[float] = ..., fairness: _Optional[float] = ..., weight: _Optional[float] = ..., coefficient: _Optional[float] = ..., cosine: _Optional[float] = ..., norm: _Optional[float] = ...) -> None: ...
+
+class VersionGroup(_message.Message):
+    __slots__ = ("base_version", "deltas", "method", "cosine", "objective_before", "objective_after")
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DELTAS_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    COSINE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_AFTER_FIELD_NUMBER: _ClassVar[int]
+    base_version: _types_pb2.VersionId
+    deltas: int
+    method: str
+    cosine: float
+    objective_before: float
+    objective_after: float
+    def __init__(self, base_version: _Optional[_Union[_types_pb2.VersionId, _Mapping]] = ..., deltas: _Optional[int] = ..., method: _Optional[str] = ..., cosine: _Optional[float] = ..., objective_before: _Optional[float] = ..., objective_after: _Optional[float] = ...) -> None: ...
+
+class MergeRecord(_message.Message):
+    __slots__ = ("recipe", "server_learning_rate", "deltas", "groups", "calibration_loss_before", "calibration_loss_after", "calibration_loss_served")
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    SERVER_LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    DELTAS_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_LOSS_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_LOSS_AFTER_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_LOSS_SERVED_FIELD_NUMBER: _ClassVar[int]
+    recipe: str
+    server_learning_rate: float
+    deltas: _containers.RepeatedCompositeFieldContainer[MergedDelta]
+    groups: _containers.RepeatedCompositeFieldContainer[VersionGroup]
+    calibration_loss_before: float
+    calibration_loss_after: float
+    calibration_loss_served: float
+    def __init__(self, recipe: _Optional[str] = ..., server_learning_rate: _Optional[float] = ..., deltas: _Optional[_Iterable[_Union[MergedDelta, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[VersionGroup, _Mapping]]] = ..., calibration_loss_before: _Optional[float] = ..., calibration_loss_after: _Optional[float] = ..., calibration_loss_served: _Optional[float] = ...) -> None: ...
+
+class GlobalVersion(_message.Message):
+    __slots__ = ("id", "kind", "parent_number", "created_at", "abandoned", "serves_average", "merge", "deltas", "calibration_loss")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PARENT_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    ABANDONED_FIELD_NUMBER: _ClassVar[int]
+    SERVES_AVERAGE_FIELD_NUMBER: _ClassVar[int]
+    MERGE_FIELD_NUMBER: _ClassVar[int]
+    DELTAS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+    id: _types_pb2.VersionId
+    kind: VersionKind
+    parent_number: int
+    created_at: _timestamp_pb2.Timestamp
+    abandoned: bool
+    serves_average: bool
+    merge: MergeRecord
+    deltas: int
+    calibration_loss: float
+    def __init__(self, id: _Optional[_Union[_types_pb2.VersionId, _Mapping]] = ..., kind: _Optional[_Union[VersionKind, str]] = ..., parent_number: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., abandoned: _Optional[bool] = ..., serves_average: _Optional[bool] = ..., merge: _Optional[_Union[MergeRecord, _Mapping]] = ..., deltas: _Optional[int] = ..., calibration_loss: _Optional[float] = ...) -> None: ...
+
+class ListVersionsRequest(_message.Message):
+    __slots__ = ("federation", "before_number", "limit")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    before_number: int
+    limit: int
+    def __init__(self, federation: _Optional[str] = ..., before_number: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListVersionsResponse(_message.Message):
+    __slots__ = ("versions", "status")
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[GlobalVersion]
+    status: _types_pb2.HeadStatus
+    def __init__(self, versions: _Optional[_Iterable[_Union[GlobalVersion, _Mapping]]] = ..., status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+
+class GetVersionRequest(_message.Message):
+    __slots__ = ("federation", "number")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    number: int
+    def __init__(self, federation: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
+
+class GetVersionResponse(_message.Message):
+    __slots__ = ("version", "status")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    version: GlobalVersion
+    status: _types_pb2.HeadStatus
+    def __init__(self, version: _Optional[_Union[GlobalVersion, _Mapping]] = ..., status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+
+class ExportAdapterRequest(_message.Message):
+    __slots__ = ("federation", "number", "kind", "offset")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    number: int
+    kind: _types_pb2.AdapterKind
+    offset: int
+    def __init__(self, federation: _Optional[str] = ..., number: _Optional[int] = ..., kind: _Optional[_Union[_types_pb2.AdapterKind, str]] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class ExportAdapterResponse(_message.Message):
+    __slots__ = ("header", "chunk")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    header: _types_pb2.AdapterHeader
+    chunk: _types_pb2.Chunk
+    def __init__(self, header: _Optional[_Union[_types_pb2.AdapterHeader, _Mapping]] = ..., chunk: _Optional[_Union[_types_pb2.Chunk, _Mapping]] = ...) -> None: ...
+
+class PauseFederationRequest(_message.Message):
+    __slots__ = ("federation",)
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    def __init__(self, federation: _Optional[str] = ...) -> None: ...
+
+class PauseFederationResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: _types_pb2.HeadStatus
+    def __init__(self, status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+
+class ResumeFederationRequest(_message.Message):
+    __slots__ = ("federation",)
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    def __init__(self, federation: _Optional[str] = ...) -> None: ...
+
+class ResumeFederationResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: _types_pb2.HeadStatus
+    def __init__(self, status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+
+class RollBackFederationRequest(_message.Message):
+    __slots__ = ("federation", "number")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    number: int
+    def __init__(self, federation: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
+
+class RollBackFederationResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: _types_pb2.HeadStatus
+    def __init__(self, status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+
+class Agent(_message.Message):
+    __slots__ = ("agent_id", "capabilities", "registered_at", "last_seen_at", "merged_deltas", "merged_weight", "rejected_deltas", "revoked")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    REGISTERED_AT_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_AT_FIELD_NUMBER: _ClassVar[int]
+    MERGED_DELTAS_FIELD_NUMBER: _ClassVar[int]
+    MERGED_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_DELTAS_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    capabilities: _types_pb2.AgentCapabilities
+    registered_at: _timestamp_pb2.Timestamp
+    last_seen_at: _timestamp_pb2.Timestamp
+    merged_deltas: int
+    merged_weight: float
+    rejected_deltas: int
+    revoked: bool
+    def __init__(self, agent_id: _Optional[str] = ..., capabilities: _Optional[_Union[_types_pb2.AgentCapabilities, _Mapping]] = ..., registered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., merged_deltas: _Optional[int] = ..., merged_weight: _Optional[float] = ..., rejected_deltas: _Optional[int] = ..., revoked: _Optional[bool] = ...) -> None: ...
+
+class ListAgentsRequest(_message.Message):
+    __slots__ = ("federation",)
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    def __init__(self, federation: _Optional[str] = ...) -> None: ...
+
+class ListAgentsResponse(_message.Message):
+    __slots__ = ("agents", "status")
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    agents: _containers.RepeatedCompositeFieldContainer[Agent]
+    status: _types_pb2.HeadStatus
+    def __init__(self, agents: _Optional[_Iterable[_Union[Agent, _Mapping]]] = ..., status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+
+class RevokeAgentRequest(_message.Message):
+    __slots__ = ("federation", "agent_id")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    agent_id: str
+    def __init__(self, federation: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
+
+class RevokeAgentResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DeadLetter(_message.Message):
+    __slots__ = ("delta_id", "agent_id", "detail", "buried_at")
+    DELTA_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    BURIED_AT_FIELD_NUMBER: _ClassVar[int]
+    delta_id: str
+    agent_id: str
+    detail: str
+    buried_at: _timestamp_pb2.Timestamp
+    def __init__(self, delta_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., detail: _Optional[str] = ..., buried_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListDeadLettersRequest(_message.Message):
+    __slots__ = ("federation",)
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    def __init__(self, federation: _Optional[str] = ...) -> None: ...
+
+class ListDeadLettersResponse(_message.Message):
+    __slots__ = ("dead_letters",)
+    DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
+    dead_letters: _containers.RepeatedCompositeFieldContainer[DeadLetter]
+    def __init__(self, dead_letters: _Optional[_Iterable[_Union[DeadLetter, _Mapping]]] = ...) -> None: ...
+
+class RequeueDeadLetterRequest(_message.Message):
+    __slots__ = ("federation", "delta_id")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    DELTA_ID_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    delta_id: str
+    def __init__(self, federation: _Optional[str] = ..., delta_id: _Optional[str] = ...) -> None: ...
+
+class RequeueDeadLetterResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DropDeadLetterRequest(_message.Message):
+    __slots__ = ("federation", "delta_id")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    DELTA_ID_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    delta_id: str
+    def __init__(self, federation: _Optional[str] = ..., delta_id: _Optional[str] = ...) -> None: ...
+
+class DropDeadLetterResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

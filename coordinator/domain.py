@@ -260,5 +260,3 @@ class CommitOutcome(enum.StrEnum):
 
     COMMITTED = "committed"
     ALREADY = "already"
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from alignfed.errors import WrongBaseModel
 
@@ -29,19 +30,19 @@ def digest_of(directory: Path) -> str:
         raise WrongBaseModel(
             f"{directory} holds no *.safetensors weights: give the directory of a model saved with save_pretrained"
         )
-    tensors: dict[str, tuple[Path, int, dict[str, object]]] = {}
+    tensors: dict[str, tuple[Path, int, dict[str, Any]]] = {}
     for file in files:
         tensors |= _index(file)
     digest = hashlib.sha256()
     for name in sorted(tensors):
         file, start, entry = tensors[name]
         digest.update(json.dumps([name, entry["dtype"], entry["shape"]], separators=(",", ":")).encode())
-        begin, end = entry["data_offsets"]  # type: ignore[misc]  # checked by _index
+        begin, end = entry["data_offsets"]
         _update(digest, file, start + begin, end - begin)
     return digest.hexdigest()
 
 
-def _index(file: Path) -> dict[str, tuple[Path, int, dict[str, object]]]:
+def _index(file: Path) -> dict[str, tuple[Path, int, dict[str, Any]]]:
     """Read one safetensors prefix: tensor name -> (file, where data starts, entry)."""
     try:
         with file.open("rb") as stream:

@@ -54,8 +54,8 @@ def check_finite(factors: Mapping[str, torch.Tensor], *, what: str) -> None:
 def encode(factors: Mapping[str, torch.Tensor], encoding: Encoding) -> bytearray:
     """Encode `factors` as one safetensors payload.
 
-    Error of the round trip, per element x: fp32 none; bf16 at most |x| * 2**-8; int8 at most half its row's scale, which
-    is max|row| / 127 (plus fp32 rounding).
+    Error of the round trip, per element x: fp32 none; bf16 at most |x| * 2**-8; int8 at most half its row's scale,
+    which is max|row| / 127 (plus fp32 rounding).
 
     Args:
         factors: Floating point tensors of at least one dimension, any device.
@@ -132,7 +132,7 @@ def _view(buffer: bytearray, entry: Entry) -> torch.Tensor:
 
 
 def _quantise(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return int8 elements and fp32 scales `(rows,)` with `elements * scale` nearest to `tensor`; zero rows stay zero."""
+    """Return int8 elements and fp32 scales `(rows,)`: `elements * scale` is nearest to `tensor`, zero rows are kept."""
     rows = tensor.reshape(tensor.shape[0], -1)
     scales = rows.abs().amax(dim=1) / _INT8_MAX
     divisor = torch.where(scales > 0, scales, torch.ones_like(scales))

@@ -16,7 +16,9 @@ AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 KIB = 1024
-DEFAULT_CHUNK_BYTES = 1020 * KIB  # just below 1 MiB: a power of two costs a quarter more memory in the store's allocator
+DEFAULT_CHUNK_BYTES = (
+    1020 * KIB
+)  # just below 1 MiB: a power of two costs a quarter more memory in the store's allocator
 
 
 class Encoding(enum.StrEnum):

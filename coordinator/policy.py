@@ -1,7 +1,7 @@
 """When to merge what: a pure function of the buffer and the time.
 
-A delta that was claimed again and again without being merged may be what kills the worker, so from its third delivery on
-it merges alone, where it can harm no other, and after `MAX_DELIVERIES` it becomes a dead letter.
+A delta that was claimed again and again without being merged may be what kills the worker, so from its third delivery
+on it merges alone, where it can harm no other, and after `MAX_DELIVERIES` it becomes a dead letter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Digest of a base model, so that a whole fleet provably trains on the same frozen weights. Needs only the stdlib."""
+"""The base model: where it is, and proof that a whole fleet trains on the same frozen weights.
+
+Needs only the standard library, unless a model must be fetched from the Hugging Face hub.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,56 @@ from pathlib import Path
 from typing import Any
 
 from alignfed.errors import WrongBaseModel
+from alignfed.plan import BaseModel
 
 _READ_BYTES = 1 << 20
 _MAX_PREFIX_BYTES = 100 << 20  # safetensors itself refuses longer headers
+
+
+def locate(model: BaseModel, *, override: Path | None = None) -> Path:
+    """Return the local directory of a base model, fetching it from the hub when it is nowhere local.
+
+    Args:
+        model: What the plan says: `name` is a directory or a hub name.
+        override: Where this machine keeps it; wins over the plan.
+
+    Raises:
+        WrongBaseModel: It is neither a directory nor can it be fetched.
+    """
+    if override is not None:
+        if not override.is_dir():
+            raise WrongBaseModel(f"{override} is not a directory: give the directory of {model.name}")
+        return override
+    if Path(model.name).is_dir():
+        return Path(model.name)
+    if model.name.startswith((".", "/", "~")):
+        raise WrongBaseModel(f"{model.name} is not a directory on this machine: say where the base model is")
+    try:
+        from huggingface_hub import snapshot_download
+
+        patterns = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "*.txt"]
+        return Path(snapshot_download(model.name, revision=model.revision or None, allow_patterns=patterns))
+    except Exception as error:
+        raise WrongBaseModel(
+            f"{model.name} is no local directory and could not be fetched from the hub ({error}): "
+            "fetch it by hand and say where it is"
+        ) from error
+
+
+def check_digest(directory: Path, model: BaseModel) -> None:
+    """Check that the model in `directory` is the federation's.
+
+    Raises:
+        WrongBaseModel: Its digest differs, or it cannot be read.
+    """
+    digest = digest_of(directory)
+    if digest != model.digest:
+        raise WrongBaseModel(
+            f"the base model in {directory} has digest {digest[:12]}, the federation trains on {model.digest[:12]} "
+            f"({model.name}): point to the same weights",
+            found=digest,
+            wanted=model.digest,
+        )
 
 
 def digest_of(directory: Path) -> str:

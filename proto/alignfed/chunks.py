@@ -32,12 +32,12 @@ def crc32c_of(data: bytes) -> int:
     return int(google_crc32c.value(data))
 
 
-def sha256_of(data: bytes | memoryview) -> str:
+def sha256_of(data: bytes | bytearray | memoryview) -> str:
     """Return the lowercase hex SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()
 
 
-def cut(payload: bytes | memoryview, *, chunk_bytes: int, offset: int = 0) -> Iterator[ChunkData]:
+def cut(payload: bytes | bytearray | memoryview, *, chunk_bytes: int, offset: int = 0) -> Iterator[ChunkData]:
     """Yield `payload` from `offset` on, in chunks of exactly `chunk_bytes`; only the last may be shorter.
 
     Raises:

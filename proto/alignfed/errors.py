@@ -12,7 +12,8 @@
     │   ├── DeltaIdConflict, DeliveryExhausted, CandidateGated, DroppedByOperator
     │   ├── RequestInvalid, DataUnusable, CalibrationMissing, StoreUnsafe
     ├── Unavailable              temporary: try again later, nothing was lost
-    │   ├── StoreUnreachable, StoreFull, QueueFull, UploadsBusy, UploadStalled, Draining, CoordinatorUnreachable
+    │   ├── StoreUnreachable, StoreFull, QueueFull, UploadsBusy, UploadStalled, Draining, CoordinatorUnreachable,
+    │                           LocalProcessFailed
     └── InvariantBroken          stop: going on would corrupt the federation
         ├── Fenced, HeadMoved, StoreCorrupt, AggregationInvalid
 
@@ -287,6 +288,12 @@ class CoordinatorUnreachable(Unavailable):
     """No coordinator answers at the address."""
 
     reason = "COORDINATOR_UNREACHABLE"
+
+
+class LocalProcessFailed(Unavailable):
+    """A process of a federation on one machine ended by itself, or did not get ready in time."""
+
+    reason = "LOCAL_PROCESS_FAILED"
 
 
 class Fenced(InvariantBroken):

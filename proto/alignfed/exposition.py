@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Info, start_http_server
 from prometheus_client.process_collector import ProcessCollector
@@ -11,6 +13,8 @@ from prometheus_client.process_collector import ProcessCollector
 from alignfed import __version__
 from alignfed.errors import RequestInvalid
 from alignfed.settings import parse_listen
+
+log = logging.getLogger(__name__)
 
 
 def new_registry(component: str) -> CollectorRegistry:
@@ -49,3 +53,21 @@ def serve_metrics(registry: CollectorRegistry, listen: str) -> tuple[int, Callab
         thread.join()
 
     return server.server_port, stop
+
+
+@contextmanager
+def metrics_served(registry: CollectorRegistry, listen: str) -> Iterator[int | None]:
+    """Serve `registry` while the body runs, and yield the bound port; an empty `listen` serves nothing.
+
+    Raises:
+        RequestInvalid: The address is malformed or taken.
+    """
+    if not listen:
+        yield None
+        return
+    port, stop = serve_metrics(registry, listen)
+    log.info("metrics on port %d", port)
+    try:
+        yield port
+    finally:
+        stop()

@@ -17,7 +17,11 @@ def generate(target: Path) -> list[Path]:
     """Generate code for every .proto file into `target` and return the generated files, relative to it."""
     sources = sorted((PROTO_DIR / PACKAGE).glob("*.proto"))
     well_known = Path(protoc.__file__).parent / "_proto"
-    arguments = [f"-I{PROTO_DIR}", f"-I{well_known}", *(f"--{kind}_out={target}" for kind in ("python", "pyi", "grpc_python"))]
+    arguments = [
+        f"-I{PROTO_DIR}",
+        f"-I{well_known}",
+        *(f"--{kind}_out={target}" for kind in ("python", "pyi", "grpc_python")),
+    ]
     if protoc.main(["protoc", *arguments, *map(str, sources)]) != 0:
         raise SystemExit("protoc failed")
     return sorted(path.relative_to(target) for path in (target / PACKAGE).glob("*_pb2*.py*"))

@@ -1,0 +1,84 @@
+"""Payload parts in Redis: one hash per blob."""
+
+from __future__ import annotations
+
+from coordinator.backends import refusals
+from coordinator.backends.redis.calls import Calls
+from coordinator.backends.redis.federations import known_names
+from coordinator.backends.redis.keys import NAMES, FederationKeys, blob_key
+from coordinator.backends.rules import CONDEMNED
+
+SWEEP_BATCH = 200
+"""Blobs per step of a sweep: keeps the script short and the server responsive."""
+
+
+class RedisBlobs:
+    """Implements `coordinator.ports.Blobs`.
+
+    A blob's key lives in another Cluster slot than its federation, so deleting takes two steps: a script condemns the
+    blob, which nothing can adopt from then on; then its key goes.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def begin(self, federation: str, blob_id: str, *, at: float) -> None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        status, *details = await self._calls.script(
+            "begin", [keys.federation, keys.unclaimed, keys.lifetimes], [blob_id, repr(at)], federation=federation
+        )
+        if status == "expiring":
+            raise refusals.blob_expiring(blob_id)
+        if details == ["0"]:  # a federation about to be created: note its name, so that sweeps find what a crash leaves
+            await self._calls.command("SADD", NAMES, federation)
+
+    async def put_part(self, blob_id: str, index: int, data: bytes) -> None:
+        """See the port."""
+        await self._calls.command("HSET", blob_key(blob_id), index, data)
+
+    async def get_part(self, blob_id: str, index: int) -> bytes:
+        """See the port."""
+        data = await self._calls.command("HGET", blob_key(blob_id), index)
+        if data is None:
+            raise refusals.part_missing(blob_id, index)
+        return bytes(data)
+
+    async def stored_parts(self, blob_id: str, parts: int) -> int:
+        """See the port."""
+        stored = {int(index) for index in await self._calls.command("HKEYS", blob_key(blob_id))}
+        return next((index for index in range(parts) if index not in stored), parts)
+
+    async def delete(self, federation: str, blob_id: str) -> None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        reply = await self._calls.script(
+            "forget", [keys.federation, keys.unclaimed, keys.lifetimes], [blob_id, CONDEMNED], federation=federation
+        )
+        if reply == ["condemned"]:
+            await self._delete_condemned(keys, [blob_id])
+
+    async def sweep(self, federation: str, *, unclaimed_before: float) -> int:
+        """See the port."""
+        never_created = [name for name, created in await known_names(self._calls) if not created]
+        deleted = [await self._sweep_one(name, unclaimed_before) for name in {federation, *never_created}]
+        return sum(deleted)
+
+    async def _sweep_one(self, federation: str, unclaimed_before: float) -> int:
+        keys = FederationKeys(federation)
+        deleted = 0
+        while True:
+            condemned = await self._calls.script(
+                "condemn",
+                [keys.federation, keys.unclaimed, keys.lifetimes],
+                [repr(unclaimed_before), CONDEMNED, SWEEP_BATCH],
+                federation=federation,
+            )
+            if not condemned:
+                return deleted
+            deleted += await self._delete_condemned(keys, condemned)
+
+    async def _delete_condemned(self, keys: FederationKeys, blob_ids: list[str]) -> int:
+        """Delete blobs, then forget them; returns how many this call, rather than a rival, has forgotten."""
+        await self._calls.batch("unlink", [("UNLINK", blob_key(blob_id)) for blob_id in blob_ids])
+        return int(await self._calls.command("ZREM", keys.lifetimes, *blob_ids))

@@ -1,0 +1,127 @@
+"""The one way to the server: commands, batches of reads and scripts, with retries and translated errors."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import NoScriptError
+
+from alignfed.errors import StoreCorrupt, StoreUnreachable
+from coordinator.backends import refusals
+from coordinator.backends.redis.keys import FederationKeys
+from coordinator.backends.redis.scripts import load_scripts
+from coordinator.backends.redis.translation import translated
+
+T = TypeVar("T")
+
+Argument = str | bytes | int | float
+ClientT = Redis | RedisCluster
+Observer = Callable[[str, float], None]
+"""Told the name of each command or script and how many seconds it took, retries included."""
+
+MAX_IN_FLIGHT = 64
+"""Commands sent at once; more wait their turn, so that a burst of uploads does not open a thousand connections."""
+
+RETRY_SECONDS = 2.0
+"""How long a repeatable call is tried again: bridges a restart or a dropped connection, not an outage."""
+
+FIRST_DELAY_SECONDS = 0.02
+
+
+class Calls:
+    """Sends commands. redis-py's own retries are off, because it would also repeat what must not be repeated.
+
+    Args:
+        client: Connected to a single server, a Sentinel-managed one, or a Cluster.
+        observe: Told how long each call took; for metrics.
+    """
+
+    def __init__(self, client: ClientT, *, observe: Observer | None = None) -> None:
+        self.client = client
+        self._scripts = load_scripts()
+        self._observe = observe
+        self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+    async def command(self, name: str, *args: Argument, **options: Any) -> Any:
+        """Run one repeatable command. Strings come back as bytes."""
+        return await self._call(name, lambda: self.client.execute_command(name, *args, **options))
+
+    async def batch(self, name: str, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Run repeatable commands in one round trip (one per node of a Cluster); not atomic."""
+
+        async def run() -> list[Any]:
+            pipeline = self.client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            results: list[Any] = await pipeline.execute()
+            return results
+
+        return await self._call(name, run)
+
+    async def read(self, federation: str, *commands: Sequence[Argument]) -> list[Any]:
+        """Run reads of one federation's keys in one round trip.
+
+        Raises:
+            UnknownFederation: It does not exist.
+        """
+        exists, *results = await self.batch("read", [("EXISTS", FederationKeys(federation).federation), *commands])
+        if not exists:
+            raise refusals.federation_unknown(federation)
+        return results
+
+    async def script(
+        self, name: str, keys: Sequence[str], args: Sequence[Argument], *, federation: str, repeatable: bool = True
+    ) -> list[Any]:
+        """Run a script of one federation and return its reply, decoded.
+
+        Raises:
+            UnknownFederation: It does not exist, says the script.
+        """
+        script = self._scripts[name]
+
+        async def run() -> Any:
+            try:
+                return await self.client.evalsha(script.sha, len(keys), *keys, *args)
+            except NoScriptError:  # the cache is volatile: a restart or failover empties it
+                return await self.client.eval(script.text, len(keys), *keys, *args)
+
+        reply: list[Any] = decoded(await self._call(name, run, repeatable=repeatable))
+        if reply[:1] == ["federation_unknown"]:
+            raise refusals.federation_unknown(federation)
+        return reply
+
+    async def _call(self, name: str, run: Callable[[], Awaitable[T]], *, repeatable: bool = True) -> T:
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        delay = FIRST_DELAY_SECONDS
+        try:
+            while True:
+                try:
+                    async with self._in_flight:
+                        with translated():
+                            return await run()
+                except StoreUnreachable:
+                    if not repeatable or clock() - started + delay > RETRY_SECONDS:
+                        raise
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 (spreads retries, keeps no secret)
+                delay *= 2
+        finally:
+            if self._observe is not None:
+                self._observe(name, clock() - started)
+
+
+def decoded(reply: Any) -> Any:
+    """Return a reply with its bytes, at any depth, as text."""
+    if isinstance(reply, bytes):
+        return reply.decode()
+    return [decoded(item) for item in reply] if isinstance(reply, list) else reply
+
+
+def unexpected(script: str, reply: object) -> StoreCorrupt:
+    """Return the error for a reply that the script never gives."""
+    return StoreCorrupt(f"script {script} replied {reply!r}: coordinator and worker must run the same AlignFed version")

@@ -1,0 +1,230 @@
+"""The queue, receipts and dead letters in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from alignfed.errors import AlignFedError, DroppedByOperator
+from coordinator.backends import refusals
+from coordinator.backends.redis.calls import Calls, unexpected
+from coordinator.backends.redis.keys import CONSUMER_GROUP, FederationKeys
+from coordinator.backends.redis.records import (
+    dump,
+    dump_receipt,
+    load_dead_letter,
+    load_delta,
+    load_receipt,
+    rejected_outcome,
+)
+from coordinator.backends.rules import check_same_delta
+from coordinator.domain import DeadLetter, DeltaRecord, QueuedDelta, QueueDepth, Receipt, Rejection, to_json
+
+RECLAIM_BATCH = 500
+"""Deltas per step of a takeover: a few milliseconds of the server's time."""
+
+
+class RedisDeltas:
+    """Implements `coordinator.ports.Deltas`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def accept(self, delta: DeltaRecord) -> Receipt:
+        """See the port."""
+        keys = FederationKeys(delta.federation)
+        base, constant_part = delta.base, dump_receipt(delta)
+        status, *details = await self._calls.script(
+            "accept",
+            [
+                keys.federation,
+                keys.receipts,
+                keys.outcomes,
+                keys.agents,
+                keys.revoked,
+                keys.lineage,
+                keys.queue,
+                keys.queued,
+                keys.unclaimed,
+                keys.lifetimes,
+            ],
+            [
+                delta.delta_id,
+                delta.agent_id,
+                base.number,
+                f"{base.epoch}:{base.digest}",
+                delta.payload.blob_id,
+                repr(delta.accepted_at),
+                constant_part,
+                dump(to_json(delta)),
+            ],
+            federation=delta.federation,
+        )
+        match status:
+            case "accepted":
+                return load_receipt(delta.delta_id, constant_part, None)
+            case "receipt":
+                return check_same_delta(delta, load_receipt(delta.delta_id, details[0], details[1]))
+            case _:
+                raise _refused(delta, status, details)
+
+    async def receipt(self, federation: str, delta_id: str) -> Receipt | None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        receipt, outcome = await self._calls.read(
+            federation, ("HGET", keys.receipts, delta_id), ("HGET", keys.outcomes, delta_id)
+        )
+        return None if receipt is None else load_receipt(delta_id, receipt, outcome)
+
+    async def claim(self, federation: str, worker_id: str, *, limit: int) -> list[QueuedDelta]:
+        """See the port. Never repeated silently: what a lost reply claimed, only `reclaim` finds."""
+        keys = FederationKeys(federation)
+        _, claimed = await self._calls.script(
+            "claim",
+            [keys.federation, keys.queue],
+            [CONSUMER_GROUP, worker_id, limit],
+            federation=federation,
+            repeatable=False,
+        )
+        return _queued(claimed)
+
+    async def reclaim(self, federation: str, worker_id: str) -> list[QueuedDelta]:
+        """See the port. Never repeated silently, since that would count a delivery that did not happen."""
+        keys = FederationKeys(federation)
+        found: list[QueuedDelta] = []
+        start = "0-0"
+        while True:
+            _, start, claimed = await self._calls.script(
+                "reclaim",
+                [keys.federation, keys.queue],
+                [CONSUMER_GROUP, worker_id, start, RECLAIM_BATCH],
+                federation=federation,
+                repeatable=False,
+            )
+            found += _queued(claimed)
+            if start == "0-0":
+                return found
+
+    async def reject(self, federation: str, token: int, rejections: Sequence[Rejection]) -> None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        fives = [
+            value
+            for rejection in rejections
+            for value in (
+                rejection.queued.entry_id,
+                rejection.queued.delta.delta_id,
+                rejection.queued.delta.agent_id,
+                rejection.queued.delta.payload.blob_id,
+                rejected_outcome(rejection.reason, rejection.detail),
+            )
+        ]
+        reply = await self._calls.script(
+            "reject",
+            [keys.federation, keys.queue, keys.queued, keys.outcomes, keys.rejected, keys.lifetimes],
+            [token, CONSUMER_GROUP, *fives],
+            federation=federation,
+        )
+        check_not_fenced(reply, token)
+
+    async def bury(self, federation: str, token: int, queued: QueuedDelta, *, detail: str, at: float) -> None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        letter = DeadLetter(delta=queued.delta, detail=detail, buried_at=at)
+        reply = await self._calls.script(
+            "bury",
+            [keys.federation, keys.queue, keys.queued, keys.dead],
+            [token, CONSUMER_GROUP, queued.entry_id, queued.delta.delta_id, dump(to_json(letter))],
+            federation=federation,
+        )
+        check_not_fenced(reply, token)
+
+    async def dead_letters(self, federation: str) -> list[DeadLetter]:
+        """See the port."""
+        (dead,) = await self._calls.read(federation, ("HVALS", FederationKeys(federation).dead))
+        return sorted(map(load_dead_letter, dead), key=lambda letter: (letter.buried_at, letter.delta.delta_id))
+
+    async def requeue_dead(self, federation: str, delta_id: str) -> None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        delta = (await self._dead_letter(federation, delta_id)).delta
+        reply = await self._calls.script(
+            "requeue",
+            [keys.federation, keys.queue, keys.queued, keys.dead],
+            [delta_id, repr(delta.accepted_at), dump(to_json(delta))],
+            federation=federation,
+            repeatable=False,
+        )
+        if reply == ["dead_letter_unknown"]:
+            raise refusals.dead_letter_unknown(delta_id)
+
+    async def drop_dead(self, federation: str, delta_id: str) -> None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        letter = await self._dead_letter(federation, delta_id)
+        outcome = rejected_outcome(DroppedByOperator.reason, letter.detail)
+        reply = await self._calls.script(
+            "drop",
+            [keys.federation, keys.dead, keys.outcomes, keys.rejected, keys.lifetimes],
+            [delta_id, letter.delta.agent_id, letter.delta.payload.blob_id, outcome],
+            federation=federation,
+            repeatable=False,
+        )
+        if reply == ["dead_letter_unknown"]:
+            raise refusals.dead_letter_unknown(delta_id)
+
+    async def depth(self, federation: str) -> QueueDepth:
+        """See the port."""
+        keys = FederationKeys(federation)
+        queued, pending, dead, oldest = await self._calls.script(
+            "depth", [keys.federation, keys.queue, keys.queued, keys.dead], [CONSUMER_GROUP], federation=federation
+        )
+        return QueueDepth(
+            queued=queued, pending=pending, dead=dead, oldest_accepted_at=float(oldest) if oldest else None
+        )
+
+    async def _dead_letter(self, federation: str, delta_id: str) -> DeadLetter:
+        (letter,) = await self._calls.read(federation, ("HGET", FederationKeys(federation).dead, delta_id))
+        if letter is None:
+            raise refusals.dead_letter_unknown(delta_id)
+        return load_dead_letter(letter)
+
+
+def check_not_fenced(reply: list[Any], token: int) -> None:
+    """Check a script's reply.
+
+    Raises:
+        Fenced: The script found a newer token.
+    """
+    if reply[0] == "fenced":
+        raise refusals.fenced(token, newest=int(reply[1]))
+
+
+def _queued(claimed: list[list[Any]]) -> list[QueuedDelta]:
+    return [
+        QueuedDelta(entry_id=entry_id, delta=load_delta(delta), deliveries=deliveries)
+        for entry_id, delta, deliveries in claimed
+    ]
+
+
+def _refused(delta: DeltaRecord, status: str, details: list[str]) -> AlignFedError:
+    """Return the error for a delta that the script did not accept."""
+    match status:
+        case "agent_unknown":
+            return refusals.agent_unknown(delta.agent_id)
+        case "agent_revoked":
+            return refusals.agent_revoked(delta.agent_id)
+        case "base_in_future":
+            return refusals.base_in_future(delta.base, head=int(details[0]))
+        case "base_unknown":
+            return refusals.base_unknown(delta.base)
+        case "base_other_branch":
+            return refusals.base_other_branch(delta.base)
+        case "base_too_old":
+            return refusals.base_too_old(delta.base, oldest=int(details[0]))
+        case "queue_full":
+            return refusals.queue_full(int(details[0]))
+        case "payload_gone":
+            return refusals.payload_gone(delta)
+        case _:
+            return unexpected("accept", status)

@@ -1,0 +1,65 @@
+"""Every key that the Redis backend uses. All of a federation's keys share one hash tag, so they share a Cluster slot.
+
+A federation's blobs are untagged: they spread over the Cluster, and therefore no script ever touches one.
+"""
+
+from __future__ import annotations
+
+PREFIX = "alignfed:"
+
+NAMES = f"{PREFIX}federations"
+"""Set of every name that a federation was, or was going to be, created under; its own hash says whether it was."""
+
+HEADS_CHANNEL = f"{PREFIX}heads"
+"""Channel that carries the name of each federation whose head or pause state changed."""
+
+CONSUMER_GROUP = "aggregators"
+
+
+class FederationKeys:
+    """The keys of one federation.
+
+    Attributes:
+        federation: Hash: record (JSON), paused, head (epoch:number:digest), oldest (retained number), epoch (newest
+            fencing token), restores (number that a rollback head restores, or empty), and what the scripts need of the
+            plan: keep_versions, keep_deltas, max_queue.
+        lease: String token:worker, which expires.
+        versions: Hash number -> body (JSON): all of a version but its identity and its being abandoned.
+        lineage: Hash number -> epoch:digest:abandoned (0/1).
+        queue: Stream of deltas (JSON) with one consumer group. Never trimmed by length: that would lose deltas.
+        queued: Sorted set of the queue's delta ids by acceptance time.
+        receipts: Hash delta id -> agent, digest, acceptance time (JSON).
+        outcomes: Hash delta id -> what became of it (JSON), absent while it is queued or dead.
+        dead: Hash delta id -> dead letter (JSON).
+        agents, registered, last_seen: Hashes agent id -> capabilities (JSON), first registration, last call.
+        revoked: Set of agent ids.
+        merged, weights, rejected: Hashes agent id -> contribution.
+        unclaimed: Sorted set of the blobs that nothing has adopted, by begin time.
+        lifetimes: Sorted set of the adopted blobs by the head number from which they may be deleted.
+    """
+
+    def __init__(self, federation: str) -> None:
+        tag = f"{PREFIX}{{{federation}}}:"
+        self.federation = f"{tag}federation"
+        self.lease = f"{tag}lease"
+        self.versions = f"{tag}versions"
+        self.lineage = f"{tag}lineage"
+        self.queue = f"{tag}queue"
+        self.queued = f"{tag}queued"
+        self.receipts = f"{tag}receipts"
+        self.outcomes = f"{tag}outcomes"
+        self.dead = f"{tag}dead"
+        self.agents = f"{tag}agents"
+        self.registered = f"{tag}registered"
+        self.last_seen = f"{tag}last-seen"
+        self.revoked = f"{tag}revoked"
+        self.merged = f"{tag}merged"
+        self.weights = f"{tag}weights"
+        self.rejected = f"{tag}rejected"
+        self.unclaimed = f"{tag}unclaimed"
+        self.lifetimes = f"{tag}lifetimes"
+
+
+def blob_key(blob_id: str) -> str:
+    """Return the key of a blob: a hash part index -> bytes."""
+    return f"{PREFIX}blob:{blob_id}"

@@ -1,0 +1,41 @@
+"""Leases in Redis. The server's clock ends them; correctness rests on the fencing token, not on time."""
+
+from __future__ import annotations
+
+from coordinator.backends.redis.calls import Calls
+from coordinator.backends.redis.keys import FederationKeys
+
+
+class RedisLeases:
+    """Implements `coordinator.ports.Leases`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def acquire(self, federation: str, worker_id: str, *, ttl_seconds: float) -> int | None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        status, *token = await self._calls.script(
+            "acquire", [keys.federation, keys.lease], [worker_id, _milliseconds(ttl_seconds)], federation=federation
+        )
+        return int(token[0]) if status == "acquired" else None
+
+    async def renew(self, federation: str, worker_id: str, token: int, *, ttl_seconds: float) -> bool:
+        """See the port."""
+        keys = FederationKeys(federation)
+        reply = await self._calls.script(
+            "renew",
+            [keys.federation, keys.lease],
+            [worker_id, _milliseconds(ttl_seconds), token],
+            federation=federation,
+        )
+        return reply == ["renewed"]
+
+    async def release(self, federation: str, worker_id: str, token: int) -> None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        await self._calls.script("release", [keys.federation, keys.lease], [worker_id, token], federation=federation)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

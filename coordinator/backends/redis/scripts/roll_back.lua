@@ -1,0 +1,30 @@
+#!lua flags=allow-oom
+-- Publishes a version that shares the adapter of an older one, and abandons the versions in between.
+-- KEYS  1 federation (hash)  2 versions (hash)  3 lineage (hash)  4 lifetimes (zset)
+-- ARGV  1 number of the older version  2 body of the new version (JSON)  3 channel  4 name of the federation
+--       then the older version's blob ids
+-- Reply {done} | {version_unknown} | {version_abandoned} | {version_not_retained, oldest} | {federation_unknown}
+--       A head that restores the same version already is left as it is.
+local federation = redis.call('HMGET', KEYS[1], 'head', 'oldest', 'restores', 'keep_versions')
+if not federation[1] then return {'federation_unknown'} end
+local target, head = tonumber(ARGV[1]), tonumber(string.match(federation[1], '^%d+:(%d+):'))
+local lineage = redis.call('HGET', KEYS[3], ARGV[1])
+if not lineage then return {'version_unknown'} end
+if target == head or federation[3] == ARGV[1] then return {'done'} end
+local digest, abandoned = string.match(lineage, '^%d+:(.*):([01])$')
+if abandoned == '1' then return {'version_abandoned'} end
+if target < tonumber(federation[2]) then return {'version_not_retained', federation[2]} end
+
+for number = target + 1, head do
+  local left_behind = redis.call('HGET', KEYS[3], number)
+  redis.call('HSET', KEYS[3], number, string.sub(left_behind, 1, -2) .. '1')
+end
+local epoch, number = redis.call('HINCRBY', KEYS[1], 'epoch', 1), head + 1
+local keep_versions = tonumber(federation[4])
+redis.call('HSET', KEYS[2], number, ARGV[2])
+redis.call('HSET', KEYS[3], number, epoch .. ':' .. digest .. ':0')
+for i = 5, #ARGV do redis.call('ZADD', KEYS[4], 'GT', number + keep_versions, ARGV[i]) end
+redis.call('HSET', KEYS[1], 'head', epoch .. ':' .. number .. ':' .. digest,
+  'oldest', math.max(0, number - keep_versions + 1), 'restores', ARGV[1])
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+return {'done'}

@@ -1,0 +1,147 @@
+"""Versions in Redis."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from coordinator.backends import refusals
+from coordinator.backends.redis.calls import Argument, Calls, unexpected
+from coordinator.backends.redis.deltas import check_not_fenced
+from coordinator.backends.redis.keys import CONSUMER_GROUP, HEADS_CHANNEL, FederationKeys
+from coordinator.backends.redis.records import (
+    dump_identity,
+    dump_version,
+    load_identity,
+    load_version,
+    merged_outcome,
+)
+from coordinator.backends.rules import blobs_of, weights_of
+from coordinator.domain import Commit, CommitOutcome, Head, VersionKind, VersionRecord
+
+
+class RedisVersions:
+    """Implements `coordinator.ports.Versions`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def head(self, federation: str) -> Head:
+        """See the port."""
+        key = FederationKeys(federation).federation
+        head, oldest, paused = await self._calls.command("HMGET", key, "head", "oldest", "paused")
+        if head is None:
+            raise refusals.federation_unknown(federation)
+        return Head(id=load_identity(head), oldest_retained=int(oldest), paused=paused == b"1")
+
+    async def get(self, federation: str, number: int) -> VersionRecord:
+        """See the port."""
+        keys = FederationKeys(federation)
+        body, lineage = await self._calls.read(
+            federation, ("HGET", keys.versions, number), ("HGET", keys.lineage, number)
+        )
+        if body is None:
+            raise refusals.version_unknown(number)
+        return load_version(number, body, lineage)
+
+    async def list(self, federation: str, *, before: int | None, limit: int) -> list[VersionRecord]:
+        """See the port."""
+        keys = FederationKeys(federation)
+        above_head = (await self.head(federation)).id.number + 1
+        below = above_head if before is None else min(max(before, 0), above_head)
+        numbers = range(below - 1, max(0, below - limit) - 1, -1)
+        if not numbers:
+            return []
+        bodies, lineages = await self._calls.read(
+            federation, ("HMGET", keys.versions, *numbers), ("HMGET", keys.lineage, *numbers)
+        )
+        return [load_version(*stored) for stored in zip(numbers, bodies, lineages, strict=True)]
+
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        """See the port."""
+        keys = FederationKeys(commit.federation)
+        reply = await self._calls.script(
+            "commit",
+            [
+                keys.federation,
+                keys.versions,
+                keys.lineage,
+                keys.queue,
+                keys.queued,
+                keys.outcomes,
+                keys.merged,
+                keys.weights,
+                keys.unclaimed,
+                keys.lifetimes,
+            ],
+            _commit_arguments(commit),
+            federation=commit.federation,
+        )
+        check_not_fenced(reply, commit.token)
+        match reply:
+            case ["committed"]:
+                return CommitOutcome.COMMITTED
+            case ["already"]:
+                return CommitOutcome.ALREADY
+            case ["head_moved", head]:
+                raise refusals.head_moved(commit.expected_head, load_identity(head))
+            case ["delta_not_queued", delta_id]:
+                raise refusals.delta_not_queued(delta_id)
+            case ["blob_missing", blob_id]:
+                raise refusals.blob_not_stored(blob_id, purpose=f"version {commit.version.id.number}")
+            case _:
+                raise unexpected("commit", reply)
+
+    async def roll_back(self, federation: str, number: int, *, at: float) -> Head:
+        """See the port."""
+        keys = FederationKeys(federation)
+        target = await self.get(federation, number)
+        # Identity and being abandoned are not part of the body: the script, which alone knows the new ones, adds them.
+        restored = dataclasses.replace(target, kind=VersionKind.ROLLBACK, parent=number, merge=None, created_at=at)
+        reply = await self._calls.script(
+            "roll_back",
+            [keys.federation, keys.versions, keys.lineage, keys.lifetimes],
+            [number, dump_version(restored), HEADS_CHANNEL, federation, *(blob.blob_id for blob in blobs_of(target))],
+            federation=federation,
+        )
+        match reply:
+            case ["done"]:
+                return await self.head(federation)
+            case ["version_unknown"]:
+                raise refusals.version_unknown(number)
+            case ["version_abandoned"]:
+                raise refusals.version_abandoned(number)
+            case ["version_not_retained", oldest]:
+                raise refusals.version_not_retained(number, oldest=int(oldest))
+            case _:
+                raise unexpected("roll_back", reply)
+
+
+def _commit_arguments(commit: Commit) -> list[Argument]:
+    """Return what `commit.lua` takes, in its order."""
+    version, weights = commit.version, weights_of(commit)
+    blobs = [blob.blob_id for blob in blobs_of(version)]
+    fives = [
+        value
+        for queued in commit.merged
+        for value in (
+            queued.entry_id,
+            queued.delta.delta_id,
+            queued.delta.agent_id,
+            repr(weights[queued.delta.delta_id]),
+            queued.delta.payload.blob_id,
+        )
+    ]
+    return [
+        commit.token,
+        dump_identity(commit.expected_head),
+        version.id.number,
+        version.id.digest,
+        dump_version(version),
+        merged_outcome(version.id),
+        CONSUMER_GROUP,
+        HEADS_CHANNEL,
+        commit.federation,
+        len(blobs),
+        *blobs,
+        *fives,
+    ]

@@ -1,0 +1,64 @@
+"""What every backend must decide alike: pure functions on domain values."""
+
+from __future__ import annotations
+
+import math
+
+from alignfed.errors import AggregationInvalid, Fenced, HeadMoved
+from alignfed.plan import Retention
+from coordinator.backends import refusals
+from coordinator.domain import BlobRef, Commit, DeltaRecord, Receipt, VersionKind, VersionRecord
+
+WHILE_NEEDED = math.inf
+"""`kept_until` of a blob that nothing has scheduled for deletion: a queued delta's payload, the calibration set."""
+
+CONDEMNED = -1.0
+"""`kept_until` of a blob that the sweep is deleting whatever the head is."""
+
+
+def oldest_retained(head: int, retention: Retention) -> int:
+    """Return the smallest version number whose adapter is kept when the head has number `head`."""
+    return max(0, head - retention.versions + 1)
+
+
+def blobs_of(version: VersionRecord) -> list[BlobRef]:
+    """Return the payloads of a version: the adapter, and its moving average if there is one."""
+    return [version.adapter] if version.average is None else [version.adapter, version.average]
+
+
+def check_same_delta(delta: DeltaRecord, receipt: Receipt) -> Receipt:
+    """Return the receipt that an earlier acceptance of the same delta left.
+
+    Raises:
+        DeltaIdConflict: The receipt is for other content or another agent.
+    """
+    if (receipt.sha256, receipt.agent_id) != (delta.payload.sha256, delta.agent_id):
+        raise refusals.delta_conflict(delta, receipt)
+    return receipt
+
+
+def weights_of(commit: Commit) -> dict[str, float]:
+    """Return each merged delta's normalised weight by delta id, once the commit agrees with itself.
+
+    Raises:
+        Fenced: The version's epoch is not the commit's token.
+        HeadMoved: The version does not follow the expected head.
+        AggregationInvalid: The merge record is missing or is not about the merged deltas, or a weight is not finite.
+    """
+    version = commit.version
+    if version.id.epoch != commit.token:
+        raise Fenced(f"the version carries epoch {version.id.epoch} but the commit token {commit.token}: merge again")
+    if (version.id.number, version.parent) != (commit.expected_head.number + 1, commit.expected_head.number):
+        raise HeadMoved(
+            f"version {version.id.number} made from {version.parent} does not follow head "
+            f"{commit.expected_head.number}: merge again from the head"
+        )
+    if version.kind is not VersionKind.MERGE or version.merge is None or not commit.merged:
+        raise AggregationInvalid("a commit needs at least one merged delta and its merge record: nothing was written")
+    weights = {merged.delta_id: merged.weight for merged in version.merge.deltas}
+    claimed = [queued.delta.delta_id for queued in commit.merged]
+    if sorted(weights) != sorted(claimed):
+        raise AggregationInvalid("the merge record and the merged deltas name different deltas: nothing was written")
+    if not all(math.isfinite(weight) for weight in weights.values()):
+        raise AggregationInvalid("a merged delta's weight is not finite: nothing was written")
+    return weights

@@ -1,0 +1,25 @@
+"""Opens a store by its URL: the one place that knows all backends."""
+
+from __future__ import annotations
+
+from coordinator.backends.memory import MemoryStore
+from coordinator.backends.redis.address import Topology, parse_address, redact_url
+from coordinator.backends.redis.calls import Observer
+from coordinator.backends.redis.store import RedisStore
+from coordinator.ports import Store
+
+__all__ = ["open_store", "redact_url"]
+
+
+def open_store(url: str, *, observe: Observer | None = None) -> Store:
+    """Return the store behind a URL; `coordinator.backends.redis.address` shows the forms. Nothing connects yet.
+
+    Args:
+        url: Such as `redis://localhost:6379`; passwords may stand in it or in a file that it names.
+        observe: Told the name and the seconds of every call to the server; for metrics.
+
+    Raises:
+        RequestInvalid: The URL cannot be used; the message says why and hides its password.
+    """
+    address = parse_address(url)
+    return MemoryStore() if address.topology is Topology.MEMORY else RedisStore(address, observe=observe)

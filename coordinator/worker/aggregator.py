@@ -1,0 +1,257 @@
+"""One merge, from claimed deltas to a published version: take in, aggregate, judge, store, commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+
+from alignfed.codec import Factors
+from alignfed.errors import CandidateGated, ManifestMismatch, NonFinite, Rejected
+from alignfed.plan import FederationPlan
+from coordinator.algo.aggregate import aggregate
+from coordinator.algo.average import moving_average
+from coordinator.algo.judge import UNJUDGED, Judged, Trial, judge
+from coordinator.algo.recipes import get_recipe
+from coordinator.algo.values import Aggregated, AggregationInput
+from coordinator.domain import (
+    AdapterKind,
+    Commit,
+    MergeRecord,
+    QueuedDelta,
+    Rejection,
+    VersionId,
+    VersionKind,
+    VersionRecord,
+)
+from coordinator.worker.context import WorkerContext
+from coordinator.worker.intake import Intake, take_in
+from coordinator.worker.payloads import fetch_adapter, store_adapter
+from coordinator.worker.probes import Probe
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """The version a merge starts from, in memory."""
+
+    record: VersionRecord
+    adapter: Factors
+    average: Factors
+
+
+class Aggregator:
+    """Runs merges of one federation; keeps nothing between them but the parent it already holds.
+
+    Args:
+        context: This process's resources.
+        plan: The federation's plan.
+        probe: The calibration set on the base model; None when the federation has none.
+    """
+
+    def __init__(self, context: WorkerContext, plan: FederationPlan, probe: Probe | None) -> None:
+        self._store = context.store
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._plan = plan
+        self._probe = probe
+        self._recipe = get_recipe(plan.aggregation.recipe)
+        self._judged: dict[str, float] = {}
+
+    async def merge(self, deltas: Sequence[QueuedDelta], *, token: int) -> None:
+        """Settle every one of `deltas`: publish a version that contains it, or reject it with a reason.
+
+        A crash anywhere leaves the deltas claimed and at most an unclaimed blob.
+
+        Raises:
+            Fenced: Another worker holds a newer lease.
+            HeadMoved: The head is not the one the merge started from.
+            StoreUnreachable: The store went away; the commit may have happened, the next attempt finds out.
+            CalibrationMissing: The recipe needs a calibration set that the federation lacks.
+        """
+        with self._timed("take_in"):
+            head = await self._store.versions.head(self._plan.federation)
+            intake = await take_in(self._store, self._plan, head, deltas)
+            parent = await self._parent(head.id)
+        await self._reject(intake.rejections, token)
+        if not intake.accepted:
+            return
+        try:
+            with self._timed("aggregate"):
+                aggregated = await self._aggregate(intake, parent)
+            with self._timed("judge"):
+                judged = await asyncio.to_thread(self._judge, aggregated, parent)
+        except (ManifestMismatch, NonFinite) as error:
+            await self._merge_without_culprit(intake, error, token=token)
+            return
+        except CandidateGated as error:
+            await self._gate(intake, error.message, token)
+            return
+        if not judged.verdict.accepted:
+            await self._gate(intake, _jump(judged), token)
+            return
+        with self._timed("publish"):
+            await self._publish(intake, parent, aggregated, judged, token=token)
+
+    async def _parent(self, identity: VersionId) -> Parent:
+        record = await self._store.versions.get(self._plan.federation, identity.number)
+        adapter = await fetch_adapter(self._store.blobs, record.blob(AdapterKind.TRAINING), self._plan)
+        average = adapter
+        if record.average is not None:
+            average = await fetch_adapter(self._store.blobs, record.average, self._plan)
+        return Parent(record=record, adapter=adapter, average=average)
+
+    async def _aggregate(self, intake: Intake, parent: Parent) -> Aggregated:
+        federation = self._plan.federation
+        loop = asyncio.get_running_loop()
+        number = parent.record.id.number + 1
+        contributions = await self._store.agents.contributions(federation)
+        agents = [agent for agent in await self._store.agents.list(federation) if not agent.revoked]
+
+        async def fetch_base(base: VersionId) -> Factors:
+            record = await self._store.versions.get(federation, base.number)
+            return await fetch_adapter(self._store.blobs, record.blob(AdapterKind.TRAINING), self._plan)
+
+        def base_factors(base: VersionId) -> Factors:  # called from the aggregating thread
+            return asyncio.run_coroutine_threadsafe(fetch_base(base), loop).result()
+
+        inputs = AggregationInput(
+            head=parent.adapter,
+            deltas=intake.inputs,
+            merged_by_agent={
+                agent.agent_id: contributions[agent.agent_id].merged if agent.agent_id in contributions else 0
+                for agent in agents
+            },
+            base_factors=base_factors,
+            server_learning_rate=self._plan.aggregation.server_learning_rate,
+            probe=self._probe.for_version(number) if self._probe else None,
+            version_number=number,
+        )
+        return await asyncio.to_thread(aggregate, inputs, self._recipe)
+
+    def _judge(self, aggregated: Aggregated, parent: Parent) -> Judged:
+        number = parent.record.id.number + 1
+
+        def average_of(candidate: Factors) -> Factors:
+            return moving_average(parent.average, candidate, version_number=number)
+
+        if self._probe is None or not self._probe.can_judge:
+            adapter = aggregated.adapter
+            return Judged(verdict=UNJUDGED, adapter=adapter, average=average_of(adapter))
+        probe = self._probe.for_version(number)
+        digest = parent.record.id.digest
+        if digest not in self._judged:
+            self._judged = {digest: probe.judge_loss(parent.adapter)}
+        return judge(
+            Trial(
+                candidate_at=aggregated.at_step_scale,
+                average_of=average_of,
+                judge_loss=probe.judge_loss,
+                loss_before=self._judged[digest],
+                max_loss_increase_ratio=self._plan.calibration.max_loss_increase_ratio,
+            )
+        )
+
+    async def _publish(
+        self, intake: Intake, parent: Parent, aggregated: Aggregated, judged: Judged, *, token: int
+    ) -> None:
+        blobs, plan, now = self._store.blobs, self._plan, self._clock.now()
+        number = parent.record.id.number + 1
+        name = f"{token}-{number}"
+        adapter = await store_adapter(blobs, plan, judged.adapter, name=name, at=now)
+        average = await store_adapter(blobs, plan, judged.average, name=f"{name}-average", at=now)
+        verdict = judged.verdict
+        merge = MergeRecord(
+            recipe=self._recipe.name,
+            server_learning_rate=plan.aggregation.server_learning_rate * verdict.step_scale,
+            deltas=aggregated.deltas,
+            groups=aggregated.groups,
+            calibration_loss_before=verdict.loss_before,
+            calibration_loss_after=verdict.loss_after,
+            calibration_loss_served=verdict.loss_served,
+        )
+        version = VersionRecord(
+            id=VersionId(epoch=token, number=number, digest=adapter.sha256),
+            kind=VersionKind.MERGE,
+            parent=parent.record.id.number,
+            adapter=adapter,
+            average=average,
+            served_average=verdict.serve_average,
+            merge=merge,
+            created_at=now,
+        )
+        commit = Commit(
+            federation=plan.federation,
+            token=token,
+            expected_head=parent.record.id,
+            version=version,
+            merged=intake.accepted,
+        )
+        outcome = await self._store.versions.commit(commit)
+        if verdict.loss_after is not None:
+            self._judged[version.id.digest] = verdict.loss_after
+        accepted_at = [queued.delta.accepted_at for queued in intake.accepted]
+        self._metrics.observe_merge(plan.federation, merge, accepted_at=accepted_at, now=self._clock.now())
+        log.info(
+            "%s: version %d %s: %d deltas, staleness %s, calibration loss %s",
+            plan.federation,
+            number,
+            outcome.value,
+            len(merge.deltas),
+            [delta.staleness_versions for delta in merge.deltas],
+            verdict.loss_after,
+        )
+
+    async def _merge_without_culprit(self, intake: Intake, error: Rejected, *, token: int) -> None:
+        """Reject the delta that the method refused, then merge the others."""
+        culprit = error.metadata.get("delta_id")
+        guilty = [queued for queued in intake.accepted if queued.delta.delta_id == culprit]
+        if not guilty:
+            raise error
+        await self._reject([Rejection(queued=q, reason=error.reason, detail=error.message) for q in guilty], token)
+        others = [queued for queued in intake.accepted if queued.delta.delta_id != culprit]
+        if others:
+            await self.merge(others, token=token)
+
+    async def _gate(self, intake: Intake, detail: str, token: int) -> None:
+        log.warning("%s: candidate not published: %s", self._plan.federation, detail)
+        self._metrics.merges.labels(self._plan.federation, "gated").inc()
+        await self._reject(
+            [Rejection(queued=q, reason=CandidateGated.reason, detail=detail) for q in intake.accepted], token
+        )
+
+    async def _reject(self, rejections: Sequence[Rejection], token: int) -> None:
+        if not rejections:
+            return
+        await self._store.deltas.reject(self._plan.federation, token, rejections)
+        for rejection in rejections:
+            delta = rejection.queued.delta
+            log.warning(
+                "%s: delta %s of %s rejected [%s]: %s",
+                self._plan.federation,
+                delta.delta_id,
+                delta.agent_id,
+                rejection.reason,
+                rejection.detail,
+            )
+            self._metrics.rejected.labels(self._plan.federation, rejection.reason).inc()
+
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            elapsed = self._clock.monotonic() - started
+            self._metrics.merge_duration.labels(self._plan.federation, stage).observe(elapsed)
+
+
+def _jump(judged: Judged) -> str:
+    before, after = judged.verdict.loss_before, judged.verdict.loss_after
+    return (
+        f"calibration loss would jump from {before:.4f} to {after:.4f} even at a quarter of the step: "
+        "lower aggregation.server_learning_rate or training.learning_rate, or look at these agents' data"
+    )

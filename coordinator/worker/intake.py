@@ -1,0 +1,102 @@
+"""From claimed references to deltas that can be merged: fetched, checked, decoded; the rest gets a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from alignfed.codec import Factors, decode
+from alignfed.errors import (
+    AgentRevoked,
+    BaseVersionOtherBranch,
+    BaseVersionTooOld,
+    Rejected,
+    StoreCorrupt,
+)
+from alignfed.plan import FederationPlan
+from coordinator.algo.values import DeltaInput
+from coordinator.domain import AgentRecord, Head, QueuedDelta, Rejection
+from coordinator.ports import Store
+from coordinator.worker.payloads import fetch
+
+DECODED_CACHE_BYTES = 512 << 20
+"""Decoded deltas of one merge are kept in memory up to this size; beyond it they are decoded at each use."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """What came of a set of claimed deltas: `inputs[i]` belongs to `accepted[i]`."""
+
+    accepted: tuple[QueuedDelta, ...]
+    inputs: tuple[DeltaInput, ...]
+    rejections: tuple[Rejection, ...]
+
+
+async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequence[QueuedDelta]) -> Intake:
+    """Fetch and check `deltas`, in order of delta id so that a merge does not depend on arrival.
+
+    Raises:
+        StoreUnreachable: The store went away; nothing was settled.
+    """
+    agents = {agent.agent_id: agent for agent in await store.agents.list(plan.federation)}
+    decoded_bytes = len(deltas) * sum(4 * spec.shape[0] * spec.shape[-1] for spec in plan.tensors)
+    keep_decoded = decoded_bytes <= DECODED_CACHE_BYTES
+    accepted: list[QueuedDelta] = []
+    inputs: list[DeltaInput] = []
+    rejections: list[Rejection] = []
+    for queued in sorted(deltas, key=lambda queued: queued.delta.delta_id):
+        try:
+            await _check_still_welcome(store, head, queued, agents)
+            load = _loader(await fetch(store.blobs, queued.delta.payload), plan, queued, keep_decoded=keep_decoded)
+            load()
+        except (Rejected, StoreCorrupt) as error:
+            rejections.append(Rejection(queued=queued, reason=error.reason, detail=error.message))
+            continue
+        accepted.append(queued)
+        inputs.append(_input(queued, head, load))
+    return Intake(accepted=tuple(accepted), inputs=tuple(inputs), rejections=tuple(rejections))
+
+
+async def _check_still_welcome(store: Store, head: Head, queued: QueuedDelta, agents: dict[str, AgentRecord]) -> None:
+    """Check again what may have changed since the delta was accepted."""
+    delta = queued.delta
+    agent = agents.get(delta.agent_id)
+    if agent is None or agent.revoked:
+        raise AgentRevoked(f"agent {delta.agent_id} was revoked before this delta was merged")
+    if delta.base.number < head.oldest_retained:
+        raise BaseVersionTooOld(
+            f"version {delta.base.number} was retained when the delta arrived and is not any more: "
+            "train from the head, or keep more versions (retention.versions)"
+        )
+    base = await store.versions.get(delta.federation, delta.base.number)
+    if base.abandoned or base.id != delta.base:
+        raise BaseVersionOtherBranch(f"version {delta.base.number} was rolled back: train from the head")
+
+
+def _loader(
+    payload: bytearray, plan: FederationPlan, queued: QueuedDelta, *, keep_decoded: bool
+) -> Callable[[], Factors]:
+    kept: list[Factors] = []
+
+    def load() -> Factors:
+        if kept:
+            return kept[0]
+        factors = decode(payload, plan.tensors, queued.delta.encoding)
+        if keep_decoded:
+            kept.append(factors)
+            payload.clear()
+        return factors
+
+    return load
+
+
+def _input(queued: QueuedDelta, head: Head, load: Callable[[], Factors]) -> DeltaInput:
+    delta = queued.delta
+    return DeltaInput(
+        delta_id=delta.delta_id,
+        agent_id=delta.agent_id,
+        base=delta.base,
+        staleness_versions=head.id.number - delta.base.number,
+        examples=delta.examples,
+        load=load,
+    )

@@ -1,0 +1,150 @@
+"""What a worker does while it holds a federation's lease: claim, decide, merge or settle, sweep, export figures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+
+from alignfed.errors import DeliveryExhausted, InvariantBroken, Unavailable
+from alignfed.plan import FederationPlan
+from coordinator import policy
+from coordinator.domain import QueuedDelta
+from coordinator.policy import Bury, Merge, Wait, Waiting
+from coordinator.worker.aggregator import Aggregator
+from coordinator.worker.context import WorkerContext
+from coordinator.worker.lease import HeldLease
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25
+"""How often an idle leader looks for new deltas: far below any merge's duration, and one cheap command."""
+
+SWEEP_SECONDS = 60.0
+FLEET_FIGURES_SECONDS = 5.0
+
+
+class Leader:
+    """Leads one federation until the lease is lost or `stop` is set.
+
+    Args:
+        context: This process's resources.
+        plan: The federation's plan.
+        lease: The held lease.
+        aggregator: Runs one merge.
+    """
+
+    def __init__(self, context: WorkerContext, plan: FederationPlan, lease: HeldLease, aggregator: Aggregator) -> None:
+        self._store = context.store
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._worker_id = context.worker_id
+        self._plan = plan
+        self._federation = plan.federation
+        self._lease = lease
+        self._aggregator = aggregator
+        self._waiting: tuple[Waiting, ...] = ()
+        self._swept_at = self._figures_at = -float("inf")
+
+    async def lead(self, stop: asyncio.Event) -> None:
+        """Work until the lease is lost or `stop` is set.
+
+        Raises:
+            Unavailable: The store went away; what was claimed is reclaimed by whoever leads next.
+            InvariantBroken: This worker was fenced, or the head moved under it.
+        """
+        await self._take_over()
+        while not (stop.is_set() or self._lease.lost.is_set()):
+            await self._housekeeping()
+            await self._claim()
+            head = await self._store.versions.head(self._federation)
+            now = self._clock.monotonic()
+            decision = policy.decide(self._waiting, self._plan.buffer, now_seconds=now, paused=head.paused)
+            match decision:
+                case Merge(deltas=deltas, cause=cause):
+                    log.info("%s: merging %d deltas (%s)", self._federation, len(deltas), cause)
+                    await self._merge(deltas)
+                case Bury(queued=queued):
+                    await self._bury(queued)
+                case Wait():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(POLL_SECONDS):
+                            await stop.wait()
+
+    async def _take_over(self) -> None:
+        """Claim again whatever an earlier leader, or a failed merge of this one, left unsettled."""
+        reclaimed = await self._store.deltas.reclaim(self._federation, self._worker_id)
+        if reclaimed:
+            log.info("%s: took over %d claimed deltas", self._federation, len(reclaimed))
+            self._metrics.redeliveries.labels(self._federation).inc(len(reclaimed))
+        known = {entry.queued.entry_id: entry.since_seconds for entry in self._waiting}
+        now = self._clock.monotonic()
+        self._waiting = tuple(
+            Waiting(queued=queued, since_seconds=known.get(queued.entry_id, now)) for queued in reclaimed
+        )
+
+    async def _claim(self) -> None:
+        room = self._plan.buffer.size - len(self._waiting)
+        if room <= 0:
+            return
+        claimed = await self._store.deltas.claim(self._federation, self._worker_id, limit=room)
+        now = self._clock.monotonic()
+        self._waiting += tuple(Waiting(queued=queued, since_seconds=now) for queued in claimed)
+
+    async def _merge(self, deltas: Sequence[QueuedDelta]) -> None:
+        try:
+            await self._aggregator.merge(deltas, token=self._lease.token)
+        except (Unavailable, InvariantBroken) as error:
+            outcome = "fenced" if error.reason == "FENCED" else "conflict" if error.reason == "HEAD_MOVED" else "failed"
+            self._metrics.merges.labels(self._federation, outcome).inc()
+            if outcome == "failed" and isinstance(error, InvariantBroken):
+                await self._recover(error)
+                return
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever one delta provokes must not stop the federation
+            self._metrics.merges.labels(self._federation, "failed").inc()
+            await self._recover(error)
+            return
+        self._settled(deltas)
+        self._figures_at = -float("inf")
+
+    async def _recover(self, error: Exception) -> None:
+        """After an unexpected failure: try the same deltas again; their attempts are counted."""
+        log.error("%s: merge failed, its deltas are tried again", self._federation, exc_info=error)
+        await self._take_over()
+        await self._clock.sleep(POLL_SECONDS)
+
+    async def _bury(self, queued: QueuedDelta) -> None:
+        detail = f"{DeliveryExhausted.reason}: not merged after {queued.deliveries - 1} tries; see the worker's log"
+        log.error("%s: delta %s is a dead letter: %s", self._federation, queued.delta.delta_id, detail)
+        await self._store.deltas.bury(self._federation, self._lease.token, queued, detail=detail, at=self._clock.now())
+        self._metrics.dead_letters.labels(self._federation).inc()
+        self._settled([queued])
+
+    def _settled(self, deltas: Sequence[QueuedDelta]) -> None:
+        gone = {queued.entry_id for queued in deltas}
+        self._waiting = tuple(entry for entry in self._waiting if entry.queued.entry_id not in gone)
+
+    async def _housekeeping(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = now
+            before = self._clock.now() - self._plan.limits.upload_lifetime_seconds
+            deleted = await self._store.blobs.sweep(self._federation, unclaimed_before=before)
+            if deleted:
+                log.info("%s: deleted %d payloads that nothing needs any more", self._federation, deleted)
+        if now - self._figures_at >= FLEET_FIGURES_SECONDS:
+            self._figures_at = now
+            await self._export_figures()
+
+    async def _export_figures(self) -> None:
+        fleet, name = self._metrics.fleet, self._federation
+        head = await self._store.versions.head(name)
+        fleet.set_queue(name, await self._store.deltas.depth(name), head)
+        version = await self._store.versions.get(name, head.id.number)
+        fleet.version_time.labels(name).set(version.created_at)
+        if version.merge is not None and version.merge.calibration_loss_after is not None:
+            fleet.calibration_loss.labels(name).set(version.merge.calibration_loss_after)
+        agents = await self._store.agents.list(name)
+        fleet.set_fairness(name, agents, await self._store.agents.contributions(name), now=self._clock.now())

@@ -1,0 +1,73 @@
+"""The worker as a process: settings in, signals handled, metrics served, everything closed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import secrets
+import signal
+import socket
+from pathlib import Path
+
+from alignfed.exposition import metrics_served, new_registry
+from coordinator.backends.opening import opened_store
+from coordinator.clock import SystemClock
+from coordinator.worker.context import WorkerContext
+from coordinator.worker.lease import LEASE_TTL_SECONDS
+from coordinator.worker.loop import Worker
+from coordinator.worker.metrics import WorkerMetrics
+from coordinator.worker.probes import Probes
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """Settings of a worker process.
+
+    Attributes:
+        store_url: The store that the coordinators use.
+        federation: The one federation to work for; None for all.
+        base_model: Directory of the base model, when it is not where the plan says.
+        metrics_listen: `host:port` of `/metrics`; empty for none.
+        threads: Threads of torch; 0 for one per core.
+        lease_ttl_seconds: How long a worker that died keeps others from merging.
+    """
+
+    store_url: str
+    federation: str | None = None
+    base_model: Path | None = None
+    metrics_listen: str = "127.0.0.1:9465"
+    threads: int = 0
+    lease_ttl_seconds: float = LEASE_TTL_SECONDS
+
+
+async def run(config: WorkerConfig) -> None:
+    """Merge until SIGTERM or SIGINT; a merge in progress is finished first.
+
+    Raises:
+        StoreUnreachable, StoreUnsafe: The store cannot be used.
+        RequestInvalid: A listen address is malformed or taken.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    registry = new_registry("worker")
+    metrics = WorkerMetrics(registry)
+    async with opened_store(config.store_url, observe=metrics.observe_store) as store:
+        with metrics_served(registry, config.metrics_listen):
+            context = WorkerContext(store=store, clock=SystemClock(), metrics=metrics, worker_id=new_worker_id())
+            probes = Probes(store.blobs, base_model=config.base_model, threads=config.threads)
+            worker = Worker(context, probes, only=config.federation, lease_ttl_seconds=config.lease_ttl_seconds)
+            log.info("worker %s started", context.worker_id)
+            await worker.run(stop)
+            log.info("worker %s stopped", context.worker_id)
+
+
+def new_worker_id() -> str:
+    """Return an id that no other worker process has, not even this machine's next one."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"

@@ -1,0 +1,294 @@
+"""The worker on a store: every delta ends in exactly one version or with a reason, whatever happens to the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import torch
+from prometheus_client import CollectorRegistry
+
+from alignfed.codec import Factors
+from alignfed.errors import StoreUnreachable
+from alignfed.plan import Buffer, FederationPlan
+from coordinator.algo.aggregate import replay
+from coordinator.backends.memory import MemoryStore
+from coordinator.clock import SystemClock
+from coordinator.domain import AdapterKind, Commit, CommitOutcome, DeltaRecord, DeltaState, FederationRecord
+from coordinator.worker.context import WorkerContext
+from coordinator.worker.loop import Worker
+from coordinator.worker.metrics import WorkerMetrics
+from coordinator.worker.payloads import fetch_adapter
+from tests.support.factors import A, create_federation, filled, merging_plan, send_delta
+from tests.support.stores import open_memory_store, receipt_of
+from tests.support.waiting import eventually
+
+LEASE_SECONDS = 0.3
+
+
+class JudgeByDistance:
+    """A calibration set whose loss is 1 plus the distance of the adapter's elements from 0.5."""
+
+    can_judge = True
+
+    def for_version(self, _number: int) -> JudgeByDistance:
+        return self
+
+    def judge_loss(self, factors: Factors) -> float:
+        return 1.0 + float((factors[A] - 0.5).abs().mean())
+
+
+class NoProbes:
+    """Probes of federations without calibration set, or with a given one."""
+
+    def __init__(self, probe: Any = None) -> None:
+        self._probe = probe
+
+    async def for_federation(self, _record: FederationRecord) -> Any:
+        return self._probe
+
+
+@contextlib.asynccontextmanager
+async def running_worker(
+    store: MemoryStore, *, worker_id: str = "worker-1", probe: Any = None
+) -> AsyncIterator[WorkerMetrics]:
+    metrics = WorkerMetrics(CollectorRegistry())
+    context = WorkerContext(store=store, clock=SystemClock(), metrics=metrics, worker_id=worker_id)
+    worker = Worker(context, NoProbes(probe), lease_ttl_seconds=LEASE_SECONDS)  # type: ignore[arg-type]
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        yield metrics
+    finally:
+        stop.set()
+        await task
+
+
+async def settled(store: MemoryStore, *deltas: DeltaRecord) -> None:
+    async def done() -> bool:
+        states = [(await receipt_of(store, delta)).state for delta in deltas]
+        return DeltaState.QUEUED not in states
+
+    await eventually(done, what="every delta is merged or rejected")
+
+
+async def adapter_of(store: MemoryStore, plan: FederationPlan, number: int) -> Factors:
+    version = await store.versions.get(plan.federation, number)
+    return await fetch_adapter(store.blobs, version.blob(AdapterKind.TRAINING), plan)
+
+
+async def test_a_full_buffer_becomes_a_version_with_every_delta_in_it_once() -> None:
+    store, plan = open_memory_store(), merging_plan()
+    await create_federation(store, plan, "agent-1", "agent-2")
+    deltas = [await send_delta(store, plan, value, agent_id=f"agent-{i}") for i, value in ((1, 1.0), (2, 3.0))]
+    async with running_worker(store) as metrics:
+        await settled(store, *deltas)
+    version = await store.versions.get(plan.federation, 1)
+    assert version.merge is not None
+    assert {d.delta_id for d in version.merge.deltas} == {d.delta_id for d in deltas}
+    assert torch.allclose((await adapter_of(store, plan, 1))[A], torch.full((2, 8), 2.0))
+    for delta in deltas:
+        assert (await receipt_of(store, delta)).version == version.id
+    assert metrics.merges.labels(plan.federation, "committed")._value.get() == 1
+    assert (await store.deltas.depth(plan.federation)).queued == 0
+
+
+async def test_a_version_is_derived_again_from_its_record_bit_for_bit() -> None:
+    store, plan = open_memory_store(), merging_plan()
+    await create_federation(store, plan, "agent-1", "agent-2", start=0.25)
+    values = {}
+    for agent, value in (("agent-1", 0.3), ("agent-2", -0.7)):
+        values[(await send_delta(store, plan, value, agent_id=agent)).delta_id] = value
+    async with running_worker(store):
+        await eventually(lambda: _head_is(store, plan, 1), what="version 1 is published")
+    record = (await store.versions.get(plan.federation, 1)).merge
+    assert record is not None
+
+    def load(delta_id: str) -> Factors:
+        return {name: tensor.bfloat16().float() for name, tensor in filled(values[delta_id]).items()}
+
+    again = replay(await adapter_of(store, plan, 0), record, load)
+    published = await adapter_of(store, plan, 1)
+    assert all(torch.equal(again[name], published[name]) for name in published)
+
+
+async def _head_is(store: MemoryStore, plan: FederationPlan, number: int) -> bool:
+    return (await store.versions.head(plan.federation)).id.number == number
+
+
+async def test_a_partial_buffer_merges_after_its_timeout() -> None:
+    store, plan = open_memory_store(), merging_plan(buffer=Buffer(size=8, timeout_seconds=0.5))
+    await create_federation(store, plan, "agent-1")
+    delta = await send_delta(store, plan, 1.0)
+    async with running_worker(store):
+        await settled(store, delta)
+    assert (await receipt_of(store, delta)).state is DeltaState.MERGED
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"value": math.nan}, "NON_FINITE"),
+        ({"value": 1.0, "damage": True}, "PAYLOAD_DIGEST_MISMATCH"),
+    ],
+)
+async def test_a_faulty_delta_is_rejected_with_its_reason_and_the_others_merge(
+    fault: dict[str, Any], reason: str
+) -> None:
+    store, plan = open_memory_store(), merging_plan()
+    await create_federation(store, plan, "agent-1", "agent-2")
+    bad = await send_delta(store, plan, **fault)
+    good = await send_delta(store, plan, 2.0, agent_id="agent-2")
+    async with running_worker(store):
+        await settled(store, bad, good)
+    assert (await receipt_of(store, bad)).reason == reason
+    assert (await receipt_of(store, good)).state is DeltaState.MERGED
+    assert torch.allclose((await adapter_of(store, plan, 1))[A], torch.full((2, 8), 2.0))
+
+
+async def test_deltas_of_a_revoked_agent_or_a_rolled_back_version_are_rejected_at_the_merge() -> None:
+    store, plan = open_memory_store(), merging_plan()
+    await create_federation(store, plan, "agent-1", "agent-2")
+    first = [await send_delta(store, plan, 1.0), await send_delta(store, plan, 1.0, agent_id="agent-2")]
+    async with running_worker(store):
+        await settled(store, *first)
+    stale = await send_delta(store, plan, 1.0, agent_id="agent-2")  # trained from version 1
+    revoked = await send_delta(store, plan, 1.0)
+    await store.versions.roll_back(plan.federation, 0, at=0.0)
+    await store.agents.revoke(plan.federation, "agent-1")
+    async with running_worker(store, worker_id="worker-2"):
+        await settled(store, stale, revoked)
+    assert (await receipt_of(store, stale)).reason == "BASE_VERSION_OTHER_BRANCH"
+    assert (await receipt_of(store, revoked)).reason == "AGENT_REVOKED"
+
+
+async def test_a_candidate_that_makes_the_loss_jump_is_not_published() -> None:
+    store, plan = open_memory_store(), merging_plan(judge_rows=1)
+    await create_federation(store, plan, "agent-1", "agent-2", start=0.5)
+    bad = [await send_delta(store, plan, 9.0), await send_delta(store, plan, 9.0, agent_id="agent-2")]
+    async with running_worker(store, probe=JudgeByDistance()) as metrics:
+        await settled(store, *bad)
+        assert await _head_is(store, plan, 0)
+        good = [await send_delta(store, plan, 0.01), await send_delta(store, plan, 0.01, agent_id="agent-2")]
+        await settled(store, *good)
+    assert {(await receipt_of(store, delta)).reason for delta in bad} == {"CANDIDATE_GATED"}
+    assert "jump" in (await receipt_of(store, bad[0])).detail
+    assert await _head_is(store, plan, 1)
+    assert metrics.merges.labels(plan.federation, "gated")._value.get() == 1
+
+
+async def test_the_next_worker_finishes_what_a_dead_one_had_claimed_exactly_once() -> None:
+    store, plan = open_memory_store(), merging_plan()
+    await create_federation(store, plan, "agent-1", "agent-2")
+    deltas = [await send_delta(store, plan, 1.0), await send_delta(store, plan, 3.0, agent_id="agent-2")]
+    assert await store.leases.acquire(plan.federation, "dead", ttl_seconds=LEASE_SECONDS)
+    assert len(await store.deltas.claim(plan.federation, "dead", limit=2)) == 2
+    async with running_worker(store, worker_id="heir") as metrics:
+        await settled(store, *deltas)
+    assert torch.allclose((await adapter_of(store, plan, 1))[A], torch.full((2, 8), 2.0))
+    assert metrics.redeliveries.labels(plan.federation)._value.get() == 2
+
+
+class LossyVersions:
+    """Versions whose first commit happens but is not answered, as when a store's connection breaks."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.lost = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        outcome: CommitOutcome = await self._inner.commit(commit)
+        if not self.lost:
+            self.lost += 1
+            raise StoreUnreachable("the answer to the commit was lost")
+        return outcome
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_made_twice() -> None:
+    store, plan = open_memory_store(), merging_plan()
+    await create_federation(store, plan, "agent-1", "agent-2")
+    versions = LossyVersions(store.versions)
+    store.versions = versions  # type: ignore[assignment]
+    deltas = [await send_delta(store, plan, 1.0), await send_delta(store, plan, 1.0, agent_id="agent-2")]
+    async with running_worker(store):
+        await settled(store, *deltas)
+        later = [await send_delta(store, plan, 1.0), await send_delta(store, plan, 1.0, agent_id="agent-2")]
+        await settled(store, *later)
+    assert versions.lost == 1
+    assert await _head_is(store, plan, 2)
+    merged = await store.agents.contributions(plan.federation)
+    assert {agent: contribution.merged for agent, contribution in merged.items()} == {"agent-1": 2, "agent-2": 2}
+
+
+class PoisonousVersions(LossyVersions):
+    """Versions that cannot commit one certain delta, whatever it is merged with."""
+
+    poison = ""
+
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        if any(queued.delta.delta_id == self.poison for queued in commit.merged):
+            raise RuntimeError("poison")
+        outcome: CommitOutcome = await self._inner.commit(commit)
+        return outcome
+
+
+async def test_a_delta_that_breaks_every_merge_ends_as_a_dead_letter_and_harms_no_other() -> None:
+    store, plan = open_memory_store(), merging_plan()
+    await create_federation(store, plan, "agent-1", "agent-2")
+    versions = PoisonousVersions(store.versions)
+    store.versions = versions  # type: ignore[assignment]
+    poison = await send_delta(store, plan, 1.0)
+    versions.poison = poison.delta_id
+    good = await send_delta(store, plan, 1.0, agent_id="agent-2")
+    async with running_worker(store) as metrics:
+        await settled(store, good)
+
+        async def buried() -> bool:
+            return bool(await store.deltas.dead_letters(plan.federation))
+
+        await eventually(buried, what="the poisonous delta is a dead letter")
+    assert [letter.delta.delta_id for letter in await store.deltas.dead_letters(plan.federation)] == [poison.delta_id]
+    assert metrics.dead_letters.labels(plan.federation)._value.get() == 1
+
+
+async def test_a_paused_federation_merges_nothing_until_it_is_resumed() -> None:
+    store, plan = open_memory_store(), merging_plan()
+    await create_federation(store, plan, "agent-1", "agent-2")
+    await store.federations.set_paused(plan.federation, True)
+    async with running_worker(store):
+        deltas = [await send_delta(store, plan, 1.0), await send_delta(store, plan, 1.0, agent_id="agent-2")]
+
+        async def claimed() -> bool:
+            return (await store.deltas.depth(plan.federation)).pending == 2
+
+        await eventually(claimed, what="the worker has claimed both deltas")
+        assert await _head_is(store, plan, 0)
+        await store.federations.set_paused(plan.federation, False)
+        await settled(store, *deltas)
+    assert await _head_is(store, plan, 1)
+
+
+async def test_fleet_figures_are_exported_by_the_leader_and_dropped_when_it_stops() -> None:
+    store, plan = open_memory_store(), merging_plan()
+    await create_federation(store, plan, "agent-1", "agent-2")
+    await store.agents.seen(plan.federation, {"agent-1": 4e9, "agent-2": 4e9})
+    deltas = [await send_delta(store, plan, 1.0), await send_delta(store, plan, 1.0)]
+    async with running_worker(store) as metrics:
+        await settled(store, *deltas)
+
+        async def shown() -> bool:
+            value = metrics.registry.get_sample_value("alignfed_global_version", {"federation": plan.federation})
+            return value == 1
+
+        await eventually(shown, what="the head's number is exported")
+        labels = {"federation": plan.federation, "window": "1h"}
+        assert metrics.registry.get_sample_value("alignfed_participation_jain_ratio", labels) == pytest.approx(0.5)
+        assert metrics.registry.get_sample_value("alignfed_unserved_agents_ratio", labels) == pytest.approx(0.5)
+    assert metrics.registry.get_sample_value("alignfed_global_version", {"federation": plan.federation}) is None

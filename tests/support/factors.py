@@ -1,0 +1,97 @@
+"""Federations with real payloads, for tests that merge: a two-tensor adapter and deltas of chosen values."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+
+from alignfed.chunks import cut, sha256_of
+from alignfed.codec import Factors, encode
+from alignfed.plan import Aggregation, Buffer, Calibration, Encoding, FederationPlan, TensorSpec
+from coordinator.domain import BlobRef, DeltaRecord, FederationRecord, VersionId, VersionKind, VersionRecord
+from coordinator.ports import Store
+from tests.support.stores import NOW, new_agent, new_plan, unique
+
+A = "layer.q_proj.lora_A.weight"
+B = "layer.q_proj.lora_B.weight"
+TENSORS = (TensorSpec(name=A, shape=(2, 8)), TensorSpec(name=B, shape=(6, 2)))
+
+
+def merging_plan(
+    *,
+    recipe: str = "participation",
+    buffer: Buffer = Buffer(size=2),  # noqa: B008 (frozen)
+    judge_rows: int = 0,
+) -> FederationPlan:
+    """Return a plan of a tiny federation that can really merge, without calibration set unless `judge_rows`."""
+    return dataclasses.replace(
+        new_plan(),
+        tensors=TENSORS,
+        buffer=buffer,
+        aggregation=Aggregation(recipe=recipe),
+        calibration=Calibration(fit_rows=0, judge_rows=judge_rows),
+    ).validate()
+
+
+def filled(value: float) -> Factors:
+    """Return factors whose every element is `value`."""
+    return {spec.name: torch.full(spec.shape, value) for spec in TENSORS}
+
+
+async def put_payload(store: Store, plan: FederationPlan, payload: bytes | bytearray, blob_id: str) -> BlobRef:
+    """Store bytes as an unclaimed blob."""
+    part_bytes = plan.limits.chunk_bytes
+    await store.blobs.begin(plan.federation, blob_id, at=NOW)
+    for index, chunk in enumerate(cut(payload, chunk_bytes=part_bytes)):
+        await store.blobs.put_part(blob_id, index, chunk.data)
+    return BlobRef(blob_id=blob_id, total_bytes=len(payload), part_bytes=part_bytes, sha256=sha256_of(payload))
+
+
+async def create_federation(store: Store, plan: FederationPlan, *agents: str, start: float = 0.0) -> None:
+    """Create the federation with every adapter element `start`, and register `agents`."""
+    adapter = await put_payload(store, plan, encode(filled(start), Encoding.FP32), unique("adapter"))
+    initial = VersionRecord(
+        id=VersionId(epoch=0, number=0, digest=adapter.sha256),
+        kind=VersionKind.INITIAL,
+        parent=None,
+        adapter=adapter,
+        created_at=NOW,
+    )
+    await store.federations.create(FederationRecord(plan=plan, calibration=None, created_at=NOW), initial)
+    for agent_id in agents:
+        await store.agents.register(plan.federation, new_agent(agent_id))
+
+
+async def send_delta(
+    store: Store,
+    plan: FederationPlan,
+    value: float,
+    *,
+    agent_id: str = "agent-1",
+    base: VersionId | None = None,
+    damage: bool = False,
+) -> DeltaRecord:
+    """Queue a delta whose every element is `value` (NaN allowed); `damage` flips a stored byte after the digest."""
+    payload = encode(filled(0.0 if math.isnan(value) else value), plan.delta_encoding)
+    if math.isnan(value):
+        payload[-2:] = b"\xff\x7f"  # a bf16 NaN
+    sha256 = sha256_of(payload)
+    if damage:
+        payload[-1] ^= 1
+    blob = dataclasses.replace(await put_payload(store, plan, payload, unique("delta")), sha256=sha256)
+    delta = DeltaRecord(
+        federation=plan.federation,
+        agent_id=agent_id,
+        delta_id=unique("delta"),
+        base=base or (await store.versions.head(plan.federation)).id,
+        examples=8,
+        local_steps=2,
+        encoding=plan.delta_encoding,
+        rank=2,
+        payload=blob,
+        accepted_at=NOW,
+    )
+    await store.deltas.accept(delta)
+    return delta

@@ -48,17 +48,13 @@ def aggregate(inputs: AggregationInput, recipe: Recipe) -> Aggregated:
     fitted = _calibrated(inputs, recipe, terms)
     coefficients = _folded(groups, fitted.coefficients, recipe)
     terms = [Term(coefficient=value, load=load) for value, load in zip(coefficients, loads, strict=True)]
-
-    def at_step_scale(scale: float) -> Factors:
-        return merge(inputs.head, terms, server_learning_rate=inputs.server_learning_rate * scale)
-
-    adapter = at_step_scale(1.0)
+    adapter = merge(inputs.head, terms, server_learning_rate=inputs.server_learning_rate)
     cosines = _cosines(terms, adapter, inputs.head)
     return Aggregated(
         adapter=adapter,
         deltas=tuple(map(_merged_delta, deltas, weights, coefficients, cosines, norms)),
         groups=tuple(alignment.record for alignment in alignments),
-        at_step_scale=at_step_scale,
+        at_step_scale=functools.partial(_at_step_scale, inputs, terms, adapter),
         fit_losses=fitted.losses,
     )
 
@@ -146,6 +142,12 @@ def _folded(groups: Sequence[VersionGroup], coefficients: Sequence[float], recip
         start = len(folded)
         folded += fold(coefficients[start : start + len(group.deltas)], recipe.centering)
     return folded
+
+
+def _at_step_scale(inputs: AggregationInput, terms: Sequence[Term], full: Factors, scale: float) -> Factors:
+    if scale == 1.0:
+        return full
+    return merge(inputs.head, terms, server_learning_rate=inputs.server_learning_rate * scale)
 
 
 def _cosines(terms: Sequence[Term], adapter: Factors, head: Factors) -> list[float]:

@@ -59,13 +59,12 @@ def fit_coefficients(
 ) -> Fitted:
     """Fit the coefficients of one merge.
 
-    Every delta is loaded once per step, plus once for the first candidate. In memory at a time: head, candidate,
-    gradient, one delta.
+    Loads every delta once per step and once before. In memory at a time: head, candidate, gradient, one delta.
 
     Args:
-        head: Factors of the current global version; left as they are.
+        head: Factors of the current global version.
         terms: Aligned deltas with their weights `W_i` as coefficients.
-        loss_and_gradient: Loss and gradient by the factors on the fit rows.
+        loss_and_gradient: On the fit rows, by the factors.
         server_learning_rate: Step size eta of the merge.
         settings: How to fit.
 
@@ -77,7 +76,7 @@ def fit_coefficients(
     moments = [Moments(mean=0.0, square=0.0) for _ in terms]
     coefficients = [term.coefficient for term in terms]
     candidate = merge(head, terms, server_learning_rate=server_learning_rate)
-    losses = []
+    losses, penalty = [], 2 * settings.decay / len(terms)
     for _ in range(settings.steps):
         loss, gradient = loss_and_gradient(candidate)
         losses.append(loss)
@@ -85,8 +84,7 @@ def fit_coefficients(
         candidate = copy_of(head)
         for i, term in enumerate(terms):
             delta = term.load()
-            slope = coefficients[i] * server_learning_rate * inner(delta, gradient)
-            slope += 2 * settings.decay * logits[i] / len(terms)
+            slope = coefficients[i] * server_learning_rate * inner(delta, gradient) + penalty * logits[i]
             _check_finite(loss, slope)
             stepped, moments[i] = adam_step(logits[i], slope, moments[i], settings.adam)
             logits[i] = min(max(stepped, settings.lowest), settings.highest)

@@ -141,8 +141,8 @@ def adapter_from_peft(directory: Path) -> tuple[Factors, Lora]:
     """Read an existing PEFT adapter.
 
     Raises:
-        PlanInvalid: It is missing, unreadable, or not a plain LoRA (another method, DoRA, rsLoRA, biases, saved modules,
-            ranks or alphas that differ by module, an initialisation that changed the base model).
+        PlanInvalid: It is missing, unreadable, or not a plain LoRA (another method, DoRA, rsLoRA, biases, saved
+            modules, ranks or alphas that differ by module, an initialisation that changed the base model).
         ManifestMismatch: A tensor is not one of a pair of LoRA factors.
         RankMismatch: A tensor's rank is not the configuration's.
         NonFinite: A tensor holds NaN or infinity.
@@ -153,7 +153,7 @@ def adapter_from_peft(directory: Path) -> tuple[Factors, Lora]:
         tensors = safetensors.torch.load_file(directory / _WEIGHTS_FILE)
     except (OSError, safetensors.SafetensorError) as error:
         raise PlanInvalid(
-            f"{directory} holds no readable {_WEIGHTS_FILE} ({error}): save it with peft >= 0.6"
+            f"{directory} holds no readable {_WEIGHTS_FILE} ({error}): save it again with peft"
         ) from error
     rank = config["r"]
     _check_pairs(tensors, rank)
@@ -198,9 +198,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise PlanInvalid(f"{directory} holds no readable {_CONFIG_FILE} ({error}): is it a PEFT adapter?") from error
     if not isinstance(config, dict) or not isinstance(config.get("r"), int) or "lora_alpha" not in config:
-        raise PlanInvalid(
-            f"{directory / _CONFIG_FILE} names no rank r and lora_alpha: AlignFed federates plain LoRA only"
-        )
+        raise PlanInvalid(f"{directory / _CONFIG_FILE} names no rank r and lora_alpha: it must be a LoRA")
     return config
 
 
@@ -221,9 +219,7 @@ def _check_pairs(tensors: Mapping[str, torch.Tensor], rank: int) -> None:
     for name, tensor in tensors.items():
         own, other = (_A_SUFFIX, _B_SUFFIX) if name.endswith(_A_SUFFIX) else (_B_SUFFIX, _A_SUFFIX)
         if not name.endswith(own) or name.removesuffix(own) + other not in tensors or tensor.dim() != 2:
-            raise ManifestMismatch(
-                f"tensor {name} is not one of a pair of LoRA factors: only linear layers are federated"
-            )
+            raise ManifestMismatch(f"tensor {name} is not one of a pair of LoRA factors of a linear layer")
         if tensor.shape[0 if own == _A_SUFFIX else 1] != rank:
             raise RankMismatch(f"tensor {name} has shape {tuple(tensor.shape)}, the configuration says rank {rank}")
     if not tensors:

@@ -108,8 +108,6 @@ class Aggregator:
         federation = self._plan.federation
         loop = asyncio.get_running_loop()
         number = parent.record.id.number + 1
-        contributions = await self._store.agents.contributions(federation)
-        agents = [agent for agent in await self._store.agents.list(federation) if not agent.revoked]
 
         async def fetch_base(base: VersionId) -> Factors:
             record = await self._store.versions.get(federation, base.number)
@@ -121,10 +119,7 @@ class Aggregator:
         inputs = AggregationInput(
             head=parent.adapter,
             deltas=intake.inputs,
-            merged_by_agent={
-                agent.agent_id: contributions[agent.agent_id].merged if agent.agent_id in contributions else 0
-                for agent in agents
-            },
+            merged_by_agent=intake.merged_by_agent,
             base_factors=base_factors,
             server_learning_rate=self._plan.aggregation.server_learning_rate,
             probe=self._probe.for_version(number) if self._probe else None,

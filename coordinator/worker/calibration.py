@@ -116,7 +116,7 @@ class CalibrationModel:
             for batch in batches:
                 part = self._loss_sum(batch) / total
                 part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-                loss += float(part)
+                loss += float(part.detach())
             return loss, self._take_gradient()
 
     def batch_features(self, factors: Factors, batches: Sequence[Batch]) -> torch.Tensor:
@@ -135,13 +135,13 @@ class CalibrationModel:
                 wanted = target[start : start + len(hidden)].to(self._device)
                 part = (hidden - wanted).square().sum() / len(target)
                 part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-                gap += float(part)
+                gap += float(part.detach())
                 start += len(hidden)
             return gap, self._take_gradient()
 
     @contextlib.contextmanager
     def _evaluating(self, factors: Factors) -> Iterator[None]:
-        """Set the adapter, the number of threads and the precision for one evaluation."""
+        """Set the adapter and the number of threads for one evaluation."""
         check_manifest(factors, self._tensors)
         with torch.no_grad():
             for name, parameter in self._parameters.items():

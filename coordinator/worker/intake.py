@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from alignfed.codec import Factors, decode
 from alignfed.errors import (
@@ -15,7 +15,7 @@ from alignfed.errors import (
 )
 from alignfed.plan import FederationPlan
 from coordinator.algo.values import DeltaInput
-from coordinator.domain import AgentRecord, Head, QueuedDelta, Rejection
+from coordinator.domain import Contribution, Head, QueuedDelta, Rejection
 from coordinator.ports import Store
 from coordinator.worker.payloads import fetch
 
@@ -25,11 +25,15 @@ DECODED_CACHE_BYTES = 512 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """What came of a set of claimed deltas: `inputs[i]` belongs to `accepted[i]`."""
+    """What came of a set of claimed deltas: `inputs[i]` belongs to `accepted[i]`.
+
+    `merged_by_agent` counts the merged deltas of every agent that is not revoked, zeros included.
+    """
 
     accepted: tuple[QueuedDelta, ...]
     inputs: tuple[DeltaInput, ...]
     rejections: tuple[Rejection, ...]
+    merged_by_agent: dict[str, int]
 
 
 async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequence[QueuedDelta]) -> Intake:
@@ -38,7 +42,9 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
     Raises:
         StoreUnreachable: The store went away; nothing was settled.
     """
-    agents = {agent.agent_id: agent for agent in await store.agents.list(plan.federation)}
+    contributions = await store.agents.contributions(plan.federation)
+    members = [agent.agent_id for agent in await store.agents.list(plan.federation) if not agent.revoked]
+    merged_by_agent = {member: contributions.get(member, Contribution()).merged for member in members}
     decoded_bytes = len(deltas) * sum(4 * spec.shape[0] * spec.shape[-1] for spec in plan.tensors)
     keep_decoded = decoded_bytes <= DECODED_CACHE_BYTES
     accepted: list[QueuedDelta] = []
@@ -46,7 +52,7 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
     rejections: list[Rejection] = []
     for queued in sorted(deltas, key=lambda queued: queued.delta.delta_id):
         try:
-            await _check_still_welcome(store, head, queued, agents)
+            await _check_still_welcome(store, head, queued, merged_by_agent)
             load = _loader(await fetch(store.blobs, queued.delta.payload), plan, queued, keep_decoded=keep_decoded)
             load()
         except (Rejected, StoreCorrupt) as error:
@@ -54,14 +60,18 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
             continue
         accepted.append(queued)
         inputs.append(_input(queued, head, load))
-    return Intake(accepted=tuple(accepted), inputs=tuple(inputs), rejections=tuple(rejections))
+    return Intake(
+        accepted=tuple(accepted),
+        inputs=tuple(inputs),
+        rejections=tuple(rejections),
+        merged_by_agent=merged_by_agent,
+    )
 
 
-async def _check_still_welcome(store: Store, head: Head, queued: QueuedDelta, agents: dict[str, AgentRecord]) -> None:
+async def _check_still_welcome(store: Store, head: Head, queued: QueuedDelta, members: Container[str]) -> None:
     """Check again what may have changed since the delta was accepted."""
     delta = queued.delta
-    agent = agents.get(delta.agent_id)
-    if agent is None or agent.revoked:
+    if delta.agent_id not in members:
         raise AgentRevoked(f"agent {delta.agent_id} was revoked before this delta was merged")
     if delta.base.number < head.oldest_retained:
         raise BaseVersionTooOld(

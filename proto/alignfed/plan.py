@@ -93,9 +93,9 @@ class Aggregation:
 class Calibration:
     """Use of the server-held calibration set. Rows that judge are never used to fit."""
 
-    fit_rows: int = 16
+    fit_rows: int = 8
     judge_rows: int = 16
-    sequence_length: int = 256
+    sequence_length: int = 128
     max_loss_increase_ratio: float = 0.1
 
 

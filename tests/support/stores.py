@@ -92,12 +92,16 @@ async def has_blob(store: Store, blob: BlobRef) -> bool:
 
 
 async def seed_federation(
-    store: Store, plan: FederationPlan | None = None, *, agents: Sequence[str] = ("agent-1", "agent-2")
+    store: Store,
+    plan: FederationPlan | None = None,
+    *,
+    agents: Sequence[str] = ("agent-1", "agent-2"),
+    adapter_blob_id: str | None = None,
 ) -> FederationPlan:
     """Create a federation with version 0 and a calibration set, register `agents`, and return its plan."""
     plan = plan or new_plan()
     name = plan.federation
-    adapter = await store_blob(store, name)
+    adapter = await store_blob(store, name, blob_id=adapter_blob_id)
     calibration = await store_blob(store, name)
     initial = VersionRecord(
         id=VersionId(epoch=0, number=0, digest=adapter.sha256),

@@ -1,0 +1,134 @@
+"""Gauge transport: re-factoring the adapter between versions changes nothing about what a stale delta does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignfed.codec import Factors
+from alignfed.errors import AggregationInvalid
+from coordinator.algo.aggregate import aggregate
+from coordinator.algo.gauge import estimated_maps, transport_gauge
+from coordinator.algo.grouping import group_by_base
+from coordinator.algo.modules import apply_maps, modules_of
+from coordinator.algo.recipes import get_recipe
+from coordinator.algo.values import AggregationInput, Gauge
+from tests.unit.algo.support import (
+    MODULES,
+    RANK,
+    flat,
+    make_delta,
+    make_factors,
+    make_input,
+    no_base,
+    product,
+    quick,
+    version,
+)
+
+seeds = st.integers(0, 5_000)
+
+
+def make_gauge(seed: int) -> Gauge:
+    generator = torch.Generator().manual_seed(seed)
+    return {m: torch.eye(RANK) * 2 + 0.5 * torch.rand(RANK, RANK, generator=generator) for m in MODULES}
+
+
+def refactored(factors: Factors, gauge: Gauge) -> Factors:
+    """`B R, R^-1 A`."""
+    new: Factors = {}
+    for module, matrix in gauge.items():
+        new[f"{module}.lora_A.weight"] = torch.linalg.inv(matrix) @ factors[f"{module}.lora_A.weight"]
+        new[f"{module}.lora_B.weight"] = factors[f"{module}.lora_B.weight"] @ matrix
+    return new
+
+
+def refactored_input(seed: int, *, logged: bool) -> tuple[AggregationInput, AggregationInput]:
+    """The same merge in the base's gauge and, after a re-factoring, in the head's."""
+    base, gauge = make_factors(seed), make_gauge(seed)
+    fresh = make_delta(1)
+    plain = make_input([fresh, make_delta(2, staleness=1)], head=base)
+    moved = dataclasses.replace(fresh, load=lambda: refactored(fresh.load(), gauge))
+    inputs = dataclasses.replace(
+        plain,
+        head=refactored(base, gauge),
+        deltas=(moved, plain.deltas[1]),
+        base_factors=lambda _: base,
+        refactored={version(9): gauge if logged else None},
+    )
+    return plain, inputs
+
+
+@pytest.mark.parametrize("logged", [True, False])
+@quick
+@given(seed=seeds)
+def test_merge_is_gauge_invariant(logged: bool, seed: int) -> None:
+    plain, inputs = refactored_input(seed, logged=logged)
+    wanted = aggregate(plain, get_recipe("participation")).adapter
+    found = aggregate(inputs, get_recipe("participation"))
+    for module in MODULES:
+        assert torch.allclose(product(found.adapter, module), product(wanted, module), rtol=1e-2, atol=1e-2)
+        if logged:
+            assert torch.allclose(product(found.adapter, module), product(wanted, module), rtol=1e-4, atol=1e-4)
+    assert [group.method for group in found.groups] == ["none", "gauge"]
+    assert found.groups[1].cosine < 1
+
+
+def test_without_transport_the_merge_is_wrong() -> None:
+    plain, inputs = refactored_input(7, logged=True)
+    wanted = aggregate(plain, get_recipe("participation")).adapter
+    found = aggregate(dataclasses.replace(inputs, refactored={}), get_recipe("participation")).adapter
+    assert not torch.allclose(product(found, MODULES[0]), product(wanted, MODULES[0]), rtol=1e-2, atol=1e-2)
+
+
+def test_same_gauge_and_fresh_groups_are_left_alone() -> None:
+    inputs = make_input([make_delta(1), make_delta(2, staleness=1)], base_factors=no_base)
+    inputs = dataclasses.replace(inputs, refactored={version(10): make_gauge(1)})
+    for group in group_by_base(inputs.deltas):
+        alignment = transport_gauge(inputs, group)
+        factors = group.deltas[0].load()
+        assert alignment.carry(factors) is factors
+        assert (alignment.record.method, alignment.record.cosine) == ("none", 1.0)
+
+
+def test_estimate_matches_float64() -> None:
+    base, head = make_factors(1), make_factors(2)
+    maps = estimated_maps(base, head)
+    for module in modules_of(head):
+        old, new = base[f"{module}.lora_A.weight"].double(), head[f"{module}.lora_A.weight"].double()
+        ridge = 1e-4 * torch.trace(old @ old.T) / RANK
+        q = new @ old.T @ torch.linalg.inv(old @ old.T + ridge * torch.eye(RANK))
+        assert torch.allclose(maps[module].left.double(), q, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(maps[module].right.double() @ q, torch.eye(RANK).double(), atol=1e-3)
+
+
+def test_maps_leave_their_argument_and_the_order_of_tensors() -> None:
+    delta = make_factors(3)
+    carried = apply_maps(delta, estimated_maps(make_factors(1), make_factors(2)))
+    assert list(carried) == list(delta)
+    assert torch.equal(flat(delta), flat(make_factors(3)))
+
+
+def test_what_cannot_be_inverted_is_refused() -> None:
+    _, inputs = refactored_input(3, logged=True)
+    stale = group_by_base(inputs.deltas)[1]
+    singular = {module: torch.zeros(RANK, RANK) for module in MODULES}
+    for gauge in (singular, {}, {module: torch.eye(3) for module in MODULES}):
+        with pytest.raises(AggregationInvalid, match=r"re-factoring"):
+            transport_gauge(dataclasses.replace(inputs, refactored={version(9): gauge}), stale)
+    zero = {name: torch.zeros_like(tensor) for name, tensor in inputs.head.items()}
+    unlogged = dataclasses.replace(inputs, refactored={version(9): None}, base_factors=lambda _: zero)
+    with pytest.raises(AggregationInvalid, match="singular"):
+        transport_gauge(unlogged, stale)
+
+
+def test_transposed_or_unpaired_factors_are_refused() -> None:
+    transposed = {name: tensor.T for name, tensor in make_factors(1).items()}
+    unpaired = {"m.lora_A.weight": torch.zeros(2, 3)}
+    for factors in (transposed, unpaired, {"m.bias": torch.zeros(3)}):
+        with pytest.raises(AggregationInvalid, match="LoRA pair"):
+            modules_of(factors)

@@ -149,11 +149,11 @@ class DeltaRecord:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedDelta:
-    """A claimed delta: `entry_id` is its place in the queue, `deliveries` counts claims, this one included."""
+    """A claimed delta: `entry_id` is its place in the queue, `attempts` counts the merges begun with it."""
 
     entry_id: str
     delta: DeltaRecord
-    deliveries: int
+    attempts: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """When to merge what: a pure function of the buffer and the time.
 
-A delta that was claimed again and again without being merged may be what kills the worker, so from its third delivery
-on it merges alone, where it can harm no other, and after `MAX_DELIVERIES` it becomes a dead letter.
+A delta whose merges fail again and again may be what kills the worker: after two failures it merges alone, where it can
+harm no other, and after `MAX_ATTEMPTS` it becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import dataclasses
 from alignfed.plan import Buffer
 from coordinator.domain import QueuedDelta
 
-SUSPECT_DELIVERIES = 3
-"""Deliveries from which on a delta merges alone."""
+SUSPECT_ATTEMPTS = 2
+"""Failed attempts after which a delta merges alone."""
 
-MAX_DELIVERIES = 5
-"""Deliveries after which a delta that is still not merged becomes a dead letter."""
+MAX_ATTEMPTS = 5
+"""Failed attempts after which a delta becomes a dead letter."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +61,12 @@ def decide(waiting: tuple[Waiting, ...], buffer: Buffer, *, now_seconds: float, 
         AlignFed, merge when the buffer reaches a count or a timeout; FedBuff, Nguyen et al. 2022, for the count alone.
     """
     for entry in waiting:
-        if entry.queued.deliveries > MAX_DELIVERIES:
+        if entry.queued.attempts >= MAX_ATTEMPTS:
             return Bury(queued=entry.queued)
     if paused or not waiting:
         return Wait(seconds=None)
     for entry in waiting:
-        if entry.queued.deliveries >= SUSPECT_DELIVERIES:
+        if entry.queued.attempts >= SUSPECT_ATTEMPTS:
             return Merge(deltas=(entry.queued,), cause="suspect")
     if len(waiting) >= buffer.size:
         return Merge(deltas=tuple(entry.queued for entry in waiting[: buffer.size]), cause="full")

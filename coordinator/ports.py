@@ -51,8 +51,11 @@ class Federations(Protocol):
     async def create(self, record: FederationRecord, initial: VersionRecord) -> None:
         """Create a federation whose blobs are already stored, and adopt them (they stop being unclaimed). Atomic.
 
+        Idempotent: repeating the very same creation changes nothing.
+
         Raises:
             FederationExists: The name is taken; nothing was changed.
+            StoreCorrupt: A blob is not stored (any more).
         """
         ...
 
@@ -89,7 +92,10 @@ class Agents(Protocol):
         ...
 
     async def seen(self, federation: str, at_by_agent: dict[str, float]) -> None:
-        """Record when agents last called; unknown agents are ignored. Idempotent; losing it costs nothing."""
+        """Record when agents last called; unknown agents are ignored, and no time goes back.
+
+        Idempotent; losing it costs nothing.
+        """
         ...
 
     async def list(self, federation: str) -> list[AgentRecord]:
@@ -116,7 +122,13 @@ class Blobs(Protocol):
     """
 
     async def begin(self, federation: str, blob_id: str, *, at: float) -> None:
-        """Note a blob as unclaimed since `at` (Unix seconds); beginning again renews its lifetime. Idempotent."""
+        """Note a blob as unclaimed since `at` (Unix seconds); beginning again renews its lifetime. Idempotent.
+
+        A blob that was adopted stays adopted. The federation need not exist yet.
+
+        Raises:
+            UploadStalled: An earlier upload of this blob expired and is being deleted; try again soon.
+        """
         ...
 
     async def put_part(self, blob_id: str, index: int, data: bytes) -> None:
@@ -136,11 +148,13 @@ class Blobs(Protocol):
         ...
 
     async def delete(self, federation: str, blob_id: str) -> None:
-        """Delete a blob and forget it as unclaimed. Idempotent."""
+        """Delete an unclaimed blob; one that was adopted is left alone. Idempotent."""
         ...
 
     async def sweep(self, federation: str, *, unclaimed_before: float) -> int:
         """Delete what nothing needs any more: unclaimed blobs begun before that time, and blobs past their retention.
+
+        Also deletes such unclaimed blobs of federations whose creation was never completed.
 
         Returns:
             How many blobs were deleted. Idempotent; a crash leaves the rest for the next call.
@@ -152,7 +166,7 @@ class Deltas(Protocol):
     """The queue of accepted deltas, their receipts and dead letters."""
 
     async def accept(self, delta: DeltaRecord) -> Receipt:
-        """Make a delta whose payload is stored part of the queue, in one atomic step.
+        """Make a delta whose payload was begun and is stored part of the queue, in one atomic step.
 
         Checks inside the step, because the head may have moved while the payload arrived: an existing receipt is
         returned as it is; the agent must be known and not revoked; the base version must be known, of this branch and
@@ -163,6 +177,7 @@ class Deltas(Protocol):
             UnknownAgent, AgentRevoked: Of the agent.
             BaseVersionUnknown, BaseVersionOtherBranch, BaseVersionTooOld, BaseVersionInFuture: Of the base version.
             QueueFull: No room; nothing was changed, the payload stays for a later try.
+            UploadStalled: The payload expired and was swept, or belongs to another delta: send it again.
         """
         ...
 
@@ -178,9 +193,19 @@ class Deltas(Protocol):
         ...
 
     async def reclaim(self, federation: str, worker_id: str) -> list[QueuedDelta]:
-        """Take over every claimed delta, whoever claimed it, oldest first, counting one more delivery each.
+        """Take over every claimed delta, whoever claimed it, oldest first. Only the lease holder calls it. Idempotent."""
+        ...
 
-        Only the lease holder calls it: after it took the lease, and after a failed merge.
+    async def count_attempt(
+        self, federation: str, worker_id: str, deltas: Sequence[QueuedDelta]
+    ) -> list[QueuedDelta]:
+        """Count one more attempt to merge these claimed deltas, durably and before it begins.
+
+        So a delta whose merge kills the worker is told from those that merely waited beside it. Idempotent: the count is
+        set to one more than each delta says.
+
+        Returns:
+            The deltas with their new counts.
         """
         ...
 
@@ -207,7 +232,7 @@ class Deltas(Protocol):
         ...
 
     async def requeue_dead(self, federation: str, delta_id: str) -> None:
-        """Put a dead letter back at the end of the queue with no deliveries counted. Atomic.
+        """Put a dead letter back at the end of the queue with no attempts counted. Atomic.
 
         Raises:
             DeadLetterNotFound: There is none.
@@ -260,6 +285,8 @@ class Versions(Protocol):
         Raises:
             Fenced: The token is not the newest.
             HeadMoved: The head is neither the expected one nor this version, or a delta is not queued any more.
+            StoreCorrupt: A blob of the version is not stored (any more).
+            AggregationInvalid: The merge record is not about the merged deltas.
         """
         ...
 
@@ -268,7 +295,7 @@ class Versions(Protocol):
 
         Every version after `number` that is not abandoned yet becomes abandoned. The epoch of the new identity is a
         fresh fencing token, so a merge in progress is fenced. The shared blobs live as long as either version needs
-        them. Rolling back to the head is a no-op.
+        them. Idempotent: rolling back to the head, or to the version that the head restores already, is a no-op.
 
         Raises:
             VersionNotFound: It does not exist, is abandoned, or is no longer retained.
@@ -288,7 +315,7 @@ class Leases(Protocol):
         ...
 
     async def renew(self, federation: str, worker_id: str, token: int, *, ttl_seconds: float) -> bool:
-        """Prolong the lease. False when it is not this worker's any more."""
+        """Prolong the lease. False when it is not this worker's any more, or a newer fencing token exists."""
         ...
 
     async def release(self, federation: str, worker_id: str, token: int) -> None:

@@ -31,6 +31,7 @@ LOCK_WAIT_SECONDS = 3.0
 
 POLL_SECONDS = 0.02
 LOG_TAIL_BYTES = 2000
+SOCKET_DIR_PREFIX = "alignfed-"
 MAX_SOCKET_PARENT_BYTES = 70
 """The kernel allows 107 bytes for the path of a socket, 103 on macOS."""
 
@@ -95,6 +96,7 @@ class EmbeddedValkey:
             lock = undo.enter_context(contextlib.closing(_Lock(self._data_dir)))
             socket_dir = _short_dir()
             undo.callback(shutil.rmtree, socket_dir, ignore_errors=True)
+            lock.note_socket_dir(socket_dir)
             self._socket = socket_dir / "store.sock"
             self._process = self._spawn(binary, lock)
             undo.callback(self._end_process)
@@ -176,7 +178,10 @@ class EmbeddedValkey:
 
 
 class _Lock:
-    """Exclusive use of a data folder, shared with the server process and released when both are gone."""
+    """Exclusive use of a data folder, shared with the server process and released when both are gone.
+
+    The lock file names the folder of the server's socket, which an owner that was killed could not remove.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -196,6 +201,14 @@ class _Lock:
         except BlockingIOError:
             return False
         return True
+
+    def note_socket_dir(self, socket_dir: Path) -> None:
+        """Remember where the socket is, and remove what an earlier owner left."""
+        left_behind = Path(os.pread(self.fd, 4096, 0).decode(errors="replace"))
+        if left_behind.name.startswith(SOCKET_DIR_PREFIX):
+            shutil.rmtree(left_behind, ignore_errors=True)
+        os.truncate(self.fd, 0)
+        os.pwrite(self.fd, str(socket_dir).encode(), 0)
 
     def close(self) -> None:
         """Let go of this process' share of the lock."""
@@ -218,7 +231,9 @@ def _binary() -> Path:
 def _short_dir() -> Path:
     """Create a private folder for the socket: data folders can be deeper than the path of a socket may be long."""
     parent = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="alignfed-", dir=parent if len(parent) < MAX_SOCKET_PARENT_BYTES else "/tmp"))  # noqa: S108
+    if len(parent) > MAX_SOCKET_PARENT_BYTES:
+        parent = "/tmp"  # noqa: S108 (mkdtemp makes it private)
+    return Path(tempfile.mkdtemp(prefix=SOCKET_DIR_PREFIX, dir=parent))
 
 
 def _answers(path: Path) -> bool:

@@ -93,8 +93,9 @@ class Leader:
         self._waiting += tuple(Waiting(queued=queued, since_seconds=now) for queued in claimed)
 
     async def _merge(self, deltas: Sequence[QueuedDelta]) -> None:
+        counted = await self._store.deltas.count_attempt(self._federation, self._worker_id, deltas)
         try:
-            await self._aggregator.merge(deltas, token=self._lease.token)
+            await self._aggregator.merge(counted, token=self._lease.token)
         except (Unavailable, InvariantBroken) as error:
             outcome = "fenced" if error.reason == "FENCED" else "conflict" if error.reason == "HEAD_MOVED" else "failed"
             self._metrics.merges.labels(self._federation, outcome).inc()
@@ -116,7 +117,7 @@ class Leader:
         await self._clock.sleep(POLL_SECONDS)
 
     async def _bury(self, queued: QueuedDelta) -> None:
-        detail = f"{DeliveryExhausted.reason}: not merged after {queued.deliveries - 1} tries; see the worker's log"
+        detail = f"{DeliveryExhausted.reason}: not merged in {queued.attempts} attempts; see the worker's log"
         log.error("%s: delta %s is a dead letter: %s", self._federation, queued.delta.delta_id, detail)
         await self._store.deltas.bury(self._federation, self._lease.token, queued, detail=detail, at=self._clock.now())
         self._metrics.dead_letters.labels(self._federation).inc()

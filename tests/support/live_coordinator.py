@@ -62,9 +62,21 @@ class LiveCoordinator:
         return self._port
 
     @property
+    def operator_port(self) -> int:
+        """Port for operators, of the running server."""
+        assert self._server is not None
+        return self._server.operator_port
+
+    @property
     def address(self) -> str:
         """Address for agents."""
         return f"{LOOPBACK}:{self._port}"
+
+    @property
+    def operator_address(self) -> str:
+        """Address for operators, while a server runs."""
+        assert self._server is not None, "start a server first"
+        return f"{LOOPBACK}:{self._server.operator_port}"
 
     def start(self, **settings: Any) -> None:
         """Start a server over the store."""

@@ -6,6 +6,7 @@ returns what a refusal says.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import random
 import uuid
@@ -21,6 +22,7 @@ from alignfed.layout import layout_of
 from alignfed.plan import BaseModel, Calibration, Encoding, FederationPlan, Limits, Lora, Retention, TensorSpec
 from alignfed.plan_proto import ENCODING_TO_PROTO, tensors_to_proto
 from alignfed.v1 import agent_service_pb2 as agent_pb
+from alignfed.v1 import operator_service_pb2 as operator_pb
 from alignfed.v1 import types_pb2 as pb
 from alignfed.v1.agent_service_pb2_grpc import AgentServiceStub
 from alignfed.v1.operator_service_pb2_grpc import OperatorServiceStub
@@ -117,23 +119,39 @@ def version_id(base: VersionId) -> pb.VersionId:
 
 
 class RawClient:
-    """Stubs of both services over two channels; close it after use."""
+    """Stubs of both services; close it after use.
+
+    Whole uploads go over gRPC's blocking API, as agents send them: its asyncio client reports INTERNAL instead of the
+    server's status when the server ends a stream that is still being written (grpc/grpc#36066).
+    """
 
     def __init__(self, *, agent_port: int, operator_port: int) -> None:
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{agent_port}")
         self.operator_channel = grpc.aio.insecure_channel(f"127.0.0.1:{operator_port}")
         self.agents = AgentServiceStub(self.channel)
         self.operators = OperatorServiceStub(self.operator_channel)
+        self._blocking = [grpc.insecure_channel(f"127.0.0.1:{port}") for port in (agent_port, operator_port)]
+        self._submit = AgentServiceStub(self._blocking[0]).SubmitDelta
+        self._create = OperatorServiceStub(self._blocking[1]).CreateFederation
 
     async def close(self) -> None:
         await self.channel.close()
         await self.operator_channel.close()
+        for channel in self._blocking:
+            channel.close()
 
     async def submit(
-        self, messages: Iterable[agent_pb.SubmitDeltaRequest], *, timeout: float = 20.0
+        self, messages: Iterable[agent_pb.SubmitDeltaRequest], *, timeout: float | None = 20.0
     ) -> agent_pb.SubmitDeltaResponse:
         """Send messages as one upload."""
-        response: agent_pb.SubmitDeltaResponse = await self.agents.SubmitDelta(iter(messages), timeout=timeout)
+        response: agent_pb.SubmitDeltaResponse = await _answer(self._submit, messages, timeout=timeout)
+        return response
+
+    async def create(
+        self, messages: Iterable[operator_pb.CreateFederationRequest], *, timeout: float = 20.0
+    ) -> operator_pb.CreateFederationResponse:
+        """Send messages as one creation of a federation."""
+        response: operator_pb.CreateFederationResponse = await _answer(self._create, messages, timeout=timeout)
         return response
 
     async def query(self, delta: WireDelta, **changes: str) -> agent_pb.QueryUploadResponse:
@@ -147,6 +165,15 @@ class RawClient:
         request = agent_pb.QueryUploadRequest(**(fields | changes))
         response: agent_pb.QueryUploadResponse = await self.agents.QueryUpload(request, timeout=20)
         return response
+
+
+async def _answer(method: Any, messages: Iterable[Any], *, timeout: float | None) -> Any:
+    """Run a blocking client stream and return its response."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    call = method.future(iter(messages), timeout=timeout)
+    call.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+    await ended.wait()
+    return call.result()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,12 +192,12 @@ async def refused(rpc: Awaitable[Any]) -> Refusal:
     """Await an RPC that must fail with rich details, and return them."""
     try:
         answer = await rpc
-    except grpc.aio.AioRpcError as error:
+    except grpc.RpcError as error:
         return refusal_of(error)
     raise AssertionError(f"the RPC was expected to fail but answered {answer!r}")
 
 
-def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
+def refusal_of(error: Any) -> Refusal:
     """Return the details of a failed RPC."""
     status = rpc_status.from_call(error)
     assert status is not None, f"{error.code()} came without details: {error.details()}"

@@ -90,16 +90,26 @@ class RedisProcess:
 
     def command(self, *words: str) -> str:
         """Send one command over the Unix socket and return the start of its raw reply."""
+        arguments = "".join(f"${len(word.encode())}\r\n{word}\r\n" for word in words)
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(2)
             connection.connect(str(self.socket))
-            connection.sendall((" ".join(words) + "\r\n").encode())
+            connection.sendall(f"*{len(words)}\r\n{arguments}".encode())
             return connection.recv(65536).decode()
 
     def kill(self) -> None:
         """End the server as a crash would."""
         self._process.kill()
         self._process.wait()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the server in its tracks, connections open, as a paused machine would, until the block ends."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
         """End the server, if it still runs, and wait."""

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from alignfed.plan import Buffer, Encoding
 from coordinator.domain import BlobRef, DeltaRecord, QueuedDelta, VersionId
-from coordinator.policy import MAX_DELIVERIES, SUSPECT_DELIVERIES, Bury, Merge, Wait, Waiting, decide
+from coordinator.policy import MAX_ATTEMPTS, SUSPECT_ATTEMPTS, Bury, Merge, Wait, Waiting, decide
 
 BUFFER = Buffer(size=3, timeout_seconds=10.0)
 
 
-def waiting(number: int, *, since: float = 0.0, deliveries: int = 1) -> Waiting:
+def waiting(number: int, *, since: float = 0.0, attempts: int = 0) -> Waiting:
     delta = DeltaRecord(
         federation="f",
         agent_id=f"agent-{number}",
@@ -26,7 +26,7 @@ def waiting(number: int, *, since: float = 0.0, deliveries: int = 1) -> Waiting:
         payload=BlobRef(blob_id=f"blob-{number}", total_bytes=1, part_bytes=1, sha256="0" * 64),
         accepted_at=0.0,
     )
-    return Waiting(queued=QueuedDelta(entry_id=f"{number}-0", delta=delta, deliveries=deliveries), since_seconds=since)
+    return Waiting(queued=QueuedDelta(entry_id=f"{number}-0", delta=delta, attempts=attempts), since_seconds=since)
 
 
 def test_a_full_buffer_merges_the_oldest_k_at_once() -> None:
@@ -49,30 +49,30 @@ def test_an_empty_buffer_never_merges_however_long_it_waits() -> None:
 def test_a_paused_federation_never_merges_but_still_buries() -> None:
     entries = tuple(waiting(i) for i in range(5))
     assert decide(entries, BUFFER, now_seconds=1e9, paused=True) == Wait(seconds=None)
-    dead = waiting(9, deliveries=MAX_DELIVERIES + 1)
+    dead = waiting(9, attempts=MAX_ATTEMPTS)
     assert decide((*entries, dead), BUFFER, now_seconds=0.0, paused=True) == Bury(queued=dead.queued)
 
 
-def test_a_delta_delivered_often_merges_alone_so_that_it_can_harm_no_other() -> None:
-    suspect = waiting(7, deliveries=SUSPECT_DELIVERIES)
+def test_a_delta_that_failed_often_merges_alone_so_that_it_can_harm_no_other() -> None:
+    suspect = waiting(7, attempts=SUSPECT_ATTEMPTS)
     entries = (waiting(0), suspect, waiting(1))
     assert decide(entries, BUFFER, now_seconds=0.0, paused=False) == Merge(deltas=(suspect.queued,), cause="suspect")
 
 
-@pytest.mark.parametrize("deliveries", [SUSPECT_DELIVERIES, MAX_DELIVERIES])
-def test_a_suspect_gets_its_tries_before_it_is_buried(deliveries: int) -> None:
-    assert isinstance(decide((waiting(0, deliveries=deliveries),), BUFFER, now_seconds=0.0, paused=False), Merge)
+@pytest.mark.parametrize("attempts", [SUSPECT_ATTEMPTS, MAX_ATTEMPTS - 1])
+def test_a_suspect_gets_its_tries_before_it_is_buried(attempts: int) -> None:
+    assert isinstance(decide((waiting(0, attempts=attempts),), BUFFER, now_seconds=0.0, paused=False), Merge)
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 100), st.integers(1, MAX_DELIVERIES + 2)), max_size=8),
+    st.lists(st.tuples(st.floats(0, 100), st.integers(0, MAX_ATTEMPTS + 2)), max_size=8),
     st.floats(100, 200),
     st.booleans(),
 )
 def test_merges_are_never_empty_never_above_k_and_never_while_paused(
     entries: list[tuple[float, int]], now: float, paused: bool
 ) -> None:
-    buffer = tuple(waiting(i, since=since, deliveries=n) for i, (since, n) in enumerate(entries))
+    buffer = tuple(waiting(i, since=since, attempts=n) for i, (since, n) in enumerate(entries))
     decision = decide(buffer, BUFFER, now_seconds=now, paused=paused)
     if isinstance(decision, Merge):
         assert not paused

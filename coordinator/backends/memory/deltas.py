@@ -75,13 +75,24 @@ class MemoryDeltas:
         claimed = [entry_id for entry_id, entry in queue.items() if entry.claimed_by is not None]
         return self._deliver(federation, worker_id, claimed)
 
+    async def count_attempt(
+        self, federation: str, worker_id: str, deltas: Sequence[QueuedDelta]
+    ) -> list[QueuedDelta]:
+        """See the port."""
+        found = self._state.federation(federation)
+        counted = [dataclasses.replace(queued, attempts=queued.attempts + 1) for queued in deltas]
+        for queued in counted:
+            if found.claimed(queued.entry_id, queued.delta.delta_id):
+                found.queue[queued.entry_id].claimed_by = worker_id
+                found.queue[queued.entry_id].attempts = queued.attempts
+        return counted
+
     def _deliver(self, federation: str, worker_id: str, entry_ids: list[str]) -> list[QueuedDelta]:
         queue = self._state.federation(federation).queue
         for entry_id in entry_ids:
             queue[entry_id].claimed_by = worker_id
-            queue[entry_id].deliveries += 1
         return [
-            QueuedDelta(entry_id=entry_id, delta=queue[entry_id].delta, deliveries=queue[entry_id].deliveries)
+            QueuedDelta(entry_id=entry_id, delta=queue[entry_id].delta, attempts=queue[entry_id].attempts)
             for entry_id in entry_ids
         ]
 

@@ -26,7 +26,7 @@ class Entry:
 
     delta: DeltaRecord
     claimed_by: str | None = None
-    deliveries: int = 0
+    attempts: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,7 +147,7 @@ def _scheme(scheme: str, url: str) -> tuple[Topology, bool]:
             f"its scheme {scheme!r} is unknown; use redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// "
             "or memory://",
         )
-    return Topology(kind or "standalone"), flavour.endswith("s")
+    return Topology(kind or "standalone"), flavour in ("rediss", "valkeys")
 
 
 def _login(userinfo: str, password_file: str | None, url: str) -> Credentials:

@@ -15,7 +15,7 @@ from alignfed.errors import StoreCorrupt, StoreUnreachable
 from coordinator.backends import refusals
 from coordinator.backends.redis.keys import FederationKeys
 from coordinator.backends.redis.scripts import load_scripts
-from coordinator.backends.redis.translation import translated
+from coordinator.backends.redis.translation import may_pass, translated
 
 T = TypeVar("T")
 
@@ -105,8 +105,8 @@ class Calls:
                     async with self._in_flight:
                         with translated():
                             return await run()
-                except StoreUnreachable:
-                    if not repeatable or clock() - started + delay > RETRY_SECONDS:
+                except StoreUnreachable as error:
+                    if not repeatable or not may_pass(error) or clock() - started + delay > RETRY_SECONDS:
                         raise
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 (spreads retries, keeps no secret)
                 delay *= 2

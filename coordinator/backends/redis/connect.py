@@ -44,8 +44,8 @@ class Connections:
     async def close(self) -> None:
         """Close every connection. Idempotent."""
         await self.client.aclose()
-        if self._sentinel is not None:
-            await self._sentinel.aclose()
+        for sentinel in self._sentinel.sentinels if self._sentinel is not None else ():
+            await sentinel.aclose()
 
     def _open(self, *, health_check_interval: int) -> ClientT:
         address = self._address

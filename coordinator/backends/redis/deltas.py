@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ class RedisDeltas:
         return _queued(claimed)
 
     async def reclaim(self, federation: str, worker_id: str) -> list[QueuedDelta]:
-        """See the port. Never repeated silently, since that would count a delivery that did not happen."""
+        """See the port."""
         keys = FederationKeys(federation)
         found: list[QueuedDelta] = []
         start = "0-0"
@@ -99,11 +100,22 @@ class RedisDeltas:
                 [keys.federation, keys.queue],
                 [CONSUMER_GROUP, worker_id, start, RECLAIM_BATCH],
                 federation=federation,
-                repeatable=False,
             )
             found += _queued(claimed)
             if start == "0-0":
                 return found
+
+    async def count_attempt(
+        self, federation: str, worker_id: str, deltas: Sequence[QueuedDelta]
+    ) -> list[QueuedDelta]:
+        """See the port."""
+        keys = FederationKeys(federation)
+        counted = [dataclasses.replace(queued, attempts=queued.attempts + 1) for queued in deltas]
+        pairs = [value for queued in counted for value in (queued.entry_id, queued.attempts)]
+        await self._calls.script(
+            "attempt", [keys.federation, keys.queue], [CONSUMER_GROUP, worker_id, *pairs], federation=federation
+        )
+        return counted
 
     async def reject(self, federation: str, token: int, rejections: Sequence[Rejection]) -> None:
         """See the port."""
@@ -202,8 +214,8 @@ def check_not_fenced(reply: list[Any], token: int) -> None:
 
 def _queued(claimed: list[list[Any]]) -> list[QueuedDelta]:
     return [
-        QueuedDelta(entry_id=entry_id, delta=load_delta(delta), deliveries=deliveries)
-        for entry_id, delta, deliveries in claimed
+        QueuedDelta(entry_id=entry_id, delta=load_delta(delta), attempts=attempts)
+        for entry_id, delta, attempts in claimed
     ]
 
 

@@ -37,7 +37,7 @@ async def check_server(calls: Calls) -> None:
 async def _check_one(calls: Calls, target: dict[str, Any]) -> None:
     await calls.command("PING", **target)
     info = await calls.command("INFO", **target)
-    _check_version(info)
+    check_version(info)
     clustered = info.get("redis_mode") == "cluster" or info.get("server_mode") == "cluster"
     if clustered and not target:
         raise StoreUnsafe("the store is a Cluster: write its URL as redis+cluster://host:port")
@@ -56,7 +56,12 @@ async def _check_one(calls: Calls, target: dict[str, Any]) -> None:
         )
 
 
-def _check_version(info: dict[str, Any]) -> None:
+def check_version(info: dict[str, Any]) -> None:
+    """Check the version that a server's INFO tells. Valkey also tells the Redis version it is compatible with.
+
+    Raises:
+        StoreUnsafe: It is too old.
+    """
     valkey = info.get("valkey_version")
     name, version, least = ("Valkey", valkey, MIN_VALKEY) if valkey else ("Redis", info["redis_version"], MIN_REDIS)
     numbers = tuple(int(part) for part in str(version).split(".")[:2])

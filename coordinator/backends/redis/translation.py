@@ -21,6 +21,7 @@ _AWAY = (
     exceptions.NoPermissionError,
     OSError,
 )
+_REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
 _AWAY_CODES = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "NOAUTH", "WRONGPASS")
 _FULL_CODES = ("OOM", "MISCONF")  # out of memory; cannot write its append-only file, usually because the disk is full
 
@@ -51,6 +52,13 @@ def translated() -> Iterator[None]:
         ) from error
     except exceptions.RedisError as error:
         raise _unreachable(error) from error
+
+
+def may_pass(error: StoreUnreachable) -> bool:
+    """Whether trying again soon may help: not against a refused password or a missing right."""
+    cause = error.__cause__
+    wrapped = cause.__cause__ if cause is not None else None  # redis-py wraps what happens while it connects
+    return not isinstance(cause, _REFUSED) and not isinstance(wrapped, _REFUSED)
 
 
 def _unreachable(error: Exception) -> StoreUnreachable:

@@ -75,7 +75,7 @@ class Probes:
 
     def _load(self, record: FederationRecord, rows: tuple[CalibrationRow, ...]) -> Probe:
         plan = record.plan
-        directory = locate(plan.base_model, override=self._base_model)
+        directory = locate(plan.base_model, self._base_model)
         log.info("%s: loading the base model from %s", plan.federation, directory)
         check_digest(directory, plan.base_model)
         model = CalibrationModel(

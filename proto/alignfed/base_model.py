@@ -7,43 +7,59 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from alignfed.errors import WrongBaseModel
 from alignfed.plan import BaseModel
 
+log = logging.getLogger(__name__)
+
 _READ_BYTES = 1 << 20
 _MAX_PREFIX_BYTES = 100 << 20  # safetensors itself refuses longer headers
 
 
-def locate(model: BaseModel, *, override: Path | None = None) -> Path:
-    """Return the local directory of a base model, fetching it from the hub when it is nowhere local.
+HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+"""What a model directory needs: weights, configuration, tokenizer. Never pickles."""
+
+
+def locate(wanted: BaseModel, override: str | Path | None = None) -> Path:
+    """Return a local directory with the base model, fetching it from the hub if it is nowhere on this machine.
 
     Args:
-        model: What the plan says: `name` is a directory or a hub name.
-        override: Where this machine keeps it; wins over the plan.
+        wanted: The plan's base model: a local path or a hub name, with its revision.
+        override: Path or hub name that the user gave instead of the plan's.
 
     Raises:
-        WrongBaseModel: It is neither a directory nor can it be fetched.
+        WrongBaseModel: The directory does not exist, or the hub cannot deliver.
     """
-    if override is not None:
-        if not override.is_dir():
-            raise WrongBaseModel(f"{override} is not a directory: give the directory of {model.name}")
-        return override
-    if Path(model.name).is_dir():
-        return Path(model.name)
-    if model.name.startswith((".", "/", "~")):
-        raise WrongBaseModel(f"{model.name} is not a directory on this machine: say where the base model is")
-    try:
-        from huggingface_hub import snapshot_download
-
-        patterns = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "*.txt"]
-        return Path(snapshot_download(model.name, revision=model.revision or None, allow_patterns=patterns))
-    except Exception as error:
+    name = str(override or wanted.name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise WrongBaseModel(
-            f"{model.name} is no local directory and could not be fetched from the hub ({error}): "
-            "fetch it by hand and say where it is"
+            f"there is no directory {name} on this machine: pass --base-model with the directory of {wanted.name}"
+        )
+    return fetch_from_hub(name, revision=wanted.revision if name == wanted.name else "")
+
+
+def fetch_from_hub(name: str, *, revision: str = "") -> Path:
+    """Return the local copy of a hub model, downloading what is missing of it.
+
+    Raises:
+        WrongBaseModel: The hub cannot deliver.
+    """
+    from huggingface_hub import snapshot_download  # heavy, and not needed when the model is on this machine
+
+    log.info("fetching the base model %s from the hub", name)
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(HUB_FILES)))
+    except Exception as error:  # the hub's client raises many kinds; all mean the same here
+        raise WrongBaseModel(
+            f"the base model {name} is not on this machine and cannot be fetched from the hub "
+            f"({type(error).__name__}): check name and network, or pass --base-model with a directory"
         ) from error
 
 

@@ -82,8 +82,9 @@ class WatchedStore:
                 if not self.muted:
                     yield name
         finally:
-            broken.cancel()
-            coming.cancel()
+            for task in (broken, coming):
+                task.cancel()
+            await asyncio.wait({broken, coming})
 
     async def check(self) -> None:
         self.calls["check"] += 1

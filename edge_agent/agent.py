@@ -1,0 +1,138 @@
+"""The agent's loop: pull the head, train, form the delta, keep it, go on at once from the newest version."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+
+from alignfed.errors import NonFinite
+from edge_agent.delta import BaseAdapter, prepare_delta
+from edge_agent.journal import Journal
+from edge_agent.link import Link
+from edge_agent.outbox import Outbox
+from edge_agent.status import Activity
+from edge_agent.trainer import Trainer, TrainingJob
+from edge_agent.versions import VersionSource
+
+MAX_ACKNOWLEDGED = 64
+"""Deltas kept on disk while the coordinator has not merged them: beyond this, merging has stalled, and so do we."""
+DIVERGED_TRIES = 3
+"""Training that diverges so often in a row will not get better by trying."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LoopSettings:
+    """How the loop runs.
+
+    Attributes:
+        seed: The agent's own; decides the order of its data.
+        slowdown: Pretend to be a machine this many times slower.
+        max_deltas: Stop after this many deltas; None to go on for ever.
+        max_pending: Stop training while so many deltas wait to be uploaded.
+    """
+
+    seed: int = 0
+    slowdown: float = 1.0
+    max_deltas: int | None = None
+    max_pending: int = 8
+
+
+class Agent:
+    """One edge participant at work.
+
+    Args:
+        settings: How the loop runs.
+        versions: Where training starts from.
+        link: Knows the plan, and whether to stop.
+        outbox: Where deltas go.
+        journal: Is told what happens.
+    """
+
+    def __init__(
+        self,
+        settings: LoopSettings,
+        *,
+        versions: VersionSource,
+        link: Link,
+        outbox: Outbox,
+        journal: Journal,
+    ) -> None:
+        self._settings = settings
+        self._versions = versions
+        self._link = link
+        self._outbox = outbox
+        self._journal = journal
+
+    def run(self, trainer: Trainer) -> None:
+        """Make deltas until `max_deltas` are made and uploaded.
+
+        Raises:
+            Interrupted: The agent was told to stop; the outbox keeps what is not uploaded.
+            NonFinite: Training diverged several times in a row.
+            ManifestMismatch, RequestInvalid: The trainer returned something else than was asked for.
+            AlignFedError: The coordinator rejects the agent.
+        """
+        made = diverged = 0
+        while self._settings.max_deltas is None or made < self._settings.max_deltas:
+            self._wait_for_room()
+            base = self._versions.pull()
+            try:
+                self._train(trainer, base, skip=diverged)
+            except NonFinite as error:
+                self._journal.discarded(error)
+                diverged += 1
+                if diverged >= DIVERGED_TRIES:
+                    raise
+            else:
+                made, diverged = made + 1, 0
+        self._journal.activity(Activity.UPLOADING)
+        self._wait_until(lambda outbox: not outbox.pending)
+
+    def _train(self, trainer: Trainer, base: BaseAdapter, *, skip: int) -> None:
+        """Make one delta from `base` and keep it; `skip` goes on in the data beyond what diverged before."""
+        plan, sequence = self._link.plan, self._journal.next_sequence
+        job = TrainingJob(
+            plan=plan,
+            base=base.version,
+            sequence=sequence + skip,
+            seed=self._settings.seed,
+            should_stop=lambda: self._link.stopping,
+            report=self._journal.stepped,
+        )
+        self._journal.activity(Activity.TRAINING)
+        began = time.monotonic()
+        result = trainer.train(base.copy(), job)
+        delta = prepare_delta(result, base, plan, sequence=sequence)
+        try:
+            self._act_slow(time.monotonic() - began)
+        finally:  # what is trained is kept, even when the agent stops while it pretends to be slow
+            self._outbox.put(delta)
+            self._journal.made(delta.meta, mean_loss=result.mean_loss)
+
+    def _act_slow(self, seconds: float) -> None:
+        """Pass the time that a slower machine would have taken longer, before the delta leaves."""
+        extra = (self._settings.slowdown - 1.0) * seconds
+        if extra > 0:
+            self._journal.activity(Activity.SLEEPING, f"acting {self._settings.slowdown:g} times slower")
+            self._link.pause(extra)
+
+    def _wait_for_room(self) -> None:
+        pending, acknowledged = len(self._outbox.pending), len(self._outbox.acknowledged)
+        if pending >= self._settings.max_pending:
+            why = f"{pending} deltas wait to be uploaded: training pauses until the coordinator takes them"
+        elif acknowledged >= MAX_ACKNOWLEDGED:
+            why = f"{acknowledged} uploaded deltas wait to be merged: training pauses until merging goes on"
+        else:
+            return
+        logger.warning("%s", why)
+        self._journal.activity(Activity.WAITING, why)
+        limit = self._settings.max_pending
+        self._wait_until(lambda outbox: len(outbox.pending) < limit and len(outbox.acknowledged) < MAX_ACKNOWLEDGED)
+
+    def _wait_until(self, holds: Callable[[Outbox], bool]) -> None:
+        self._outbox.wait_until(lambda outbox: self._link.stopping or holds(outbox))
+        self._link.pause(0)  # leaves when stopping

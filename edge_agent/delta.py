@@ -1,0 +1,72 @@
+"""What an agent contributes: the trained adapter minus the version it was trained from."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+
+from alignfed.chunks import sha256_of
+from alignfed.codec import Factors, check_finite, check_manifest, encode, manifest_of
+from alignfed.errors import RequestInvalid
+from alignfed.plan import FederationPlan
+from edge_agent.domain import DeltaMeta, GlobalVersion, PreparedDelta
+from edge_agent.trainer import TrainingResult
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BaseAdapter:
+    """A global version and its factors, fp32 on the CPU: what a delta is formed against. Never changed in place."""
+
+    version: GlobalVersion
+    factors: Factors
+
+    def copy(self) -> Factors:
+        """Return factors that a trainer may change."""
+        return {name: factor.clone() for name, factor in self.factors.items()}
+
+
+def delta_of(local: Factors, base: Factors) -> Factors:
+    """Return `local - base`, fp32 on the CPU, factor by factor.
+
+    `base` must be the version that training started from. Against a newer head the delta would undo what other agents
+    have contributed since.
+    """
+    return {name: local[name].detach().to(base[name]) - base[name] for name in base}
+
+
+def prepare_delta(result: TrainingResult, base: BaseAdapter, plan: FederationPlan, *, sequence: int) -> PreparedDelta:
+    """Form, check and encode the delta of one training result, under a new delta id.
+
+    Args:
+        result: What the trainer returned.
+        base: What the trainer started from.
+        plan: Its encoding and manifest.
+        sequence: The delta's place among the agent's deltas.
+
+    Raises:
+        ManifestMismatch: The trainer returned other tensors than the plan lists.
+        NonFinite: The trained adapter holds NaN or infinity.
+        RequestInvalid: The trainer counted no examples or no steps.
+    """
+    if result.examples < 1 or result.steps < 1:
+        raise RequestInvalid(
+            f"the trainer reports {result.examples} examples and {result.steps} steps: both must be at least 1"
+        )
+    check_manifest(result.adapter, plan.tensors)
+    delta = delta_of(result.adapter, base.factors)
+    check_finite(delta, what="the trained adapter")
+    payload = encode(delta, plan.delta_encoding)
+    meta = DeltaMeta(
+        delta_id=str(uuid.uuid4()),
+        sequence=sequence,
+        base=base.version,
+        base_model_digest=plan.base_model.digest,
+        examples=result.examples,
+        local_steps=result.steps,
+        encoding=plan.delta_encoding,
+        rank=plan.lora.rank,
+        tensors=manifest_of(delta),
+        total_bytes=len(payload),
+        sha256=sha256_of(payload),
+    )
+    return PreparedDelta(meta=meta, payload=payload)

@@ -1,0 +1,122 @@
+"""One place that is told what happens, and tells log, metrics, status file and the state kept over restarts."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+
+from alignfed.errors import AlignFedError
+from edge_agent.domain import DeltaMeta, GlobalVersion, Receipt
+from edge_agent.metrics import AgentMetrics
+from edge_agent.outbox import Outbox
+from edge_agent.state import StateDirectory
+from edge_agent.status import Activity, StatusFile
+from edge_agent.trainer import StepReport
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """Records the agent's life; safe for several threads.
+
+    Args:
+        directory: Where totals are kept.
+        status: For displays.
+        metrics: For Prometheus.
+        outbox: Watched for its size.
+    """
+
+    def __init__(self, *, directory: StateDirectory, status: StatusFile, metrics: AgentMetrics, outbox: Outbox) -> None:
+        self._directory = directory
+        self._status = status
+        self._metrics = metrics
+        self._outbox = outbox
+        self._lock = threading.Lock()
+        behind = outbox.next_sequence - directory.state.next_sequence
+        if behind > 0:  # killed after a delta was kept and before it was counted
+            self._count(made=behind)
+        self._show_totals()
+
+    @property
+    def next_sequence(self) -> int:
+        """The number of the next delta."""
+        return self._directory.state.next_sequence
+
+    def activity(self, activity: Activity, detail: str = "") -> None:
+        """Note what the agent does now."""
+        self._status.update(state=activity, detail=detail)
+
+    def pulled(self, version: GlobalVersion) -> None:
+        """Note the version that training starts from."""
+        logger.info("training from global version %d", version.number)
+        self._metrics.base_version(version.number)
+        self._status.update(base_version=version.number)
+
+    def stepped(self, report: StepReport) -> None:
+        """Note a training step."""
+        self._metrics.step(seconds=report.seconds, loss=report.loss)
+        self._status.update(step=report.step, steps=report.steps, loss=report.loss)
+
+    def made(self, meta: DeltaMeta, *, mean_loss: float) -> None:
+        """Note a delta that is in the outbox now; only then is it counted."""
+        logger.info(
+            "delta %s from version %d: %d examples, %d steps, mean loss %.4f",
+            meta.delta_id, meta.base.number, meta.examples, meta.local_steps, mean_loss,
+        )  # fmt: skip
+        self._metrics.delta("made")
+        self._count(made=1)
+
+    def discarded(self, error: AlignFedError) -> None:
+        """Note training that came to nothing."""
+        logger.warning("training is discarded: %s (%s)", error.message, error.reason)
+        self._metrics.delta("discarded")
+
+    def acknowledged(self, meta: DeltaMeta) -> None:
+        """Note that the coordinator holds a delta."""
+        logger.info("delta %s is at the coordinator", meta.delta_id)
+        self._metrics.delta("acknowledged")
+        self._show_outbox()
+
+    def lost(self, meta: DeltaMeta) -> None:
+        """Note that the coordinator has lost a delta it had acknowledged."""
+        logger.warning("the coordinator has lost delta %s, a store failover perhaps: sending it again", meta.delta_id)
+        self._metrics.delta("resent")
+        self._show_outbox()
+
+    def merged(self, meta: DeltaMeta, receipt: Receipt) -> None:
+        """Note that a delta is part of a version."""
+        number = receipt.merged_version.number if receipt.merged_version else None
+        logger.info("delta %s is merged into version %s", meta.delta_id, number)
+        self._metrics.delta("merged")
+        self._count(merged=1)
+
+    def rejected(self, meta: DeltaMeta, receipt: Receipt) -> None:
+        """Note that a delta will never be merged."""
+        logger.warning("delta %s is rejected (%s): %s", meta.delta_id, receipt.reason, receipt.detail)
+        self._metrics.delta("rejected")
+        self._count(rejected=1)
+
+    def retried(self, error: AlignFedError) -> None:
+        """Note a call that is tried again."""
+        self._metrics.retry(error.reason)
+
+    def _count(self, *, made: int = 0, merged: int = 0, rejected: int = 0) -> None:
+        with self._lock:
+            state = self._directory.state
+            totals = dataclasses.replace(
+                state.totals,
+                made=state.totals.made + made,
+                merged=state.totals.merged + merged,
+                rejected=state.totals.rejected + rejected,
+            )
+            self._directory.save(dataclasses.replace(state, next_sequence=state.next_sequence + made, totals=totals))
+        self._show_totals()
+
+    def _show_totals(self) -> None:
+        totals = self._directory.state.totals
+        self._status.update(deltas_made=totals.made, deltas_merged=totals.merged, deltas_rejected=totals.rejected)
+        self._show_outbox()
+
+    def _show_outbox(self) -> None:
+        self._metrics.outbox(pending=len(self._outbox.pending), acknowledged=len(self._outbox.acknowledged))

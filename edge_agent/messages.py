@@ -1,0 +1,101 @@
+"""Protobuf messages of the agent service to and from the agent's values; the client's other half."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from alignfed.chunks import ChunkData, crc32c_of
+from alignfed.errors import RequestInvalid
+from alignfed.plan_proto import ENCODING_TO_PROTO, tensors_to_proto
+from alignfed.v1 import agent_service_pb2 as pb
+from alignfed.v1 import types_pb2
+from edge_agent.domain import Capabilities, DeltaMeta, DeltaState, GlobalVersion, HeadStatus, Receipt
+
+_STATE_FROM_PROTO = {
+    types_pb2.DELTA_STATE_QUEUED: DeltaState.QUEUED,
+    types_pb2.DELTA_STATE_MERGED: DeltaState.MERGED,
+    types_pb2.DELTA_STATE_REJECTED: DeltaState.REJECTED,
+}
+
+
+def capabilities_to_proto(capabilities: Capabilities) -> types_pb2.AgentCapabilities:
+    """Return capabilities as a message."""
+    return types_pb2.AgentCapabilities(
+        device=capabilities.device,
+        memory_bytes=capabilities.memory_bytes,
+        software_version=capabilities.software_version,
+        tier=capabilities.tier,
+        examples=capabilities.examples,
+    )
+
+
+def version_from_proto(message: types_pb2.VersionId) -> GlobalVersion:
+    """Return a version's identity."""
+    return GlobalVersion(epoch=message.epoch, number=message.number, digest=message.digest)
+
+
+def status_from_proto(message: types_pb2.HeadStatus) -> HeadStatus:
+    """Return the federation's state."""
+    return HeadStatus(
+        head=version_from_proto(message.head), oldest_retained=message.oldest_retained_number, paused=message.paused
+    )
+
+
+def receipt_from_proto(message: types_pb2.Receipt) -> Receipt:
+    """Return a receipt.
+
+    Raises:
+        RequestInvalid: Its state is one this agent does not know.
+    """
+    state = _STATE_FROM_PROTO.get(message.state)
+    if state is None:
+        raise RequestInvalid(f"the coordinator answers with delta state {message.state}: update this agent")
+    merged = version_from_proto(message.merged_version) if message.HasField("merged_version") else None
+    return Receipt(
+        delta_id=message.delta_id, state=state, merged_version=merged, reason=message.reason, detail=message.detail
+    )
+
+
+def chunk_from_proto(message: types_pb2.Chunk) -> ChunkData:
+    """Return a chunk."""
+    return ChunkData(offset=message.offset, data=message.data, crc32c=message.crc32c)
+
+
+def header_to_proto(meta: DeltaMeta, *, federation: str, agent_id: str) -> types_pb2.DeltaHeader:
+    """Return the announcement of a delta: everything that leaves the agent besides the payload."""
+    base = meta.base
+    return types_pb2.DeltaHeader(
+        federation=federation,
+        agent_id=agent_id,
+        delta_id=meta.delta_id,
+        base_version=types_pb2.VersionId(epoch=base.epoch, number=base.number, digest=base.digest),
+        base_model_digest=meta.base_model_digest,
+        examples=meta.examples,
+        local_steps=meta.local_steps,
+        encoding=ENCODING_TO_PROTO[meta.encoding],
+        rank=meta.rank,
+        tensors=tensors_to_proto(meta.tensors),
+        total_bytes=meta.total_bytes,
+        sha256=meta.sha256,
+    )
+
+
+def upload_parts(
+    header: types_pb2.DeltaHeader,
+    payload: Path,
+    *,
+    offset: int,
+    chunk_bytes: int,
+    on_bytes: Callable[[int], None] | None,
+) -> Iterator[pb.SubmitDeltaRequest]:
+    """Yield the header, then the payload's chunks from `offset` on, each read from the file when it is due."""
+    yield pb.SubmitDeltaRequest(header=header)
+    with payload.open("rb") as stream:
+        stream.seek(offset)
+        while data := stream.read(chunk_bytes):
+            chunk = types_pb2.Chunk(offset=offset, data=data, crc32c=crc32c_of(data))
+            yield pb.SubmitDeltaRequest(chunk=chunk)
+            if on_bytes is not None:
+                on_bytes(len(data))
+            offset += len(data)

@@ -1,0 +1,221 @@
+"""One agent process: puts the parts together, runs the loop, and ends it cleanly."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from alignfed import __version__
+from alignfed.base_model import locate
+from alignfed.errors import RequestInvalid
+from alignfed.exposition import new_registry, serve_metrics
+from alignfed.plan import FEDERATION_NAME, FederationPlan
+from edge_agent.agent import Agent, LoopSettings
+from edge_agent.base_model import check_base_model
+from edge_agent.client import CoordinatorClient
+from edge_agent.domain import Capabilities, TlsFiles, Totals
+from edge_agent.journal import Journal
+from edge_agent.link import Link
+from edge_agent.metrics import AgentMetrics
+from edge_agent.outbox import Outbox
+from edge_agent.state import StateDirectory, check_agent_id
+from edge_agent.status import Activity, AgentStatus, StatusFile
+from edge_agent.stopping import Interrupted, stop_on_signals
+from edge_agent.trainer import Trainer
+from edge_agent.uploader import Uploader
+from edge_agent.versions import VersionSource
+
+MakeTrainer = Callable[[FederationPlan, Path], Trainer]
+"""Builds the training loop from the plan and the directory of the checked base model."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """Everything an agent process needs to know.
+
+    Attributes:
+        coordinator: `host:port` of the agents' service.
+        federation: Which federation to join.
+        agent_id: None to use the state directory's, made up at the first start.
+        base_model: Directory or hub name; None for the plan's.
+        state_dir: Identity, outbox and counters; one per agent.
+        tls_ca: PEM file of the authority to trust; None for plain text.
+        tls_certificate: PEM file that tells who the agent is, for coordinators that ask; with `tls_key`.
+        tls_key: Its private key.
+        device: What to tell the coordinator of the device.
+        memory_bytes: The same, of its memory.
+        tier: Operator-chosen label of the machine's speed class.
+        examples: Rows of data held, as far as known.
+        slowdown: Pretend to be a machine this many times slower.
+        max_deltas: Stop after this many deltas; None to go on for ever.
+        max_pending: Stop training while so many deltas wait to be uploaded.
+        status_file: Where to write what the agent does; None for nowhere.
+        metrics_listen: `host:port` of `/metrics`; empty for none.
+    """
+
+    coordinator: str
+    federation: str
+    agent_id: str | None = None
+    base_model: str | None = None
+    state_dir: Path = Path(".alignfed/agent")
+    tls_ca: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    device: str = "cpu"
+    memory_bytes: int = 0
+    tier: str = ""
+    examples: int = 0
+    slowdown: float = 1.0
+    max_deltas: int | None = None
+    max_pending: int = 8
+    status_file: Path | None = None
+    metrics_listen: str = ""
+
+    def capabilities(self) -> Capabilities:
+        """Return what the agent says of itself."""
+        return Capabilities(
+            device=self.device,
+            memory_bytes=self.memory_bytes,
+            software_version=__version__,
+            tier=self.tier,
+            examples=self.examples,
+        )
+
+    def tls(self) -> TlsFiles | None:
+        """Return the files of an encrypted connection, or None for plain text."""
+        if self.tls_ca is None:
+            return None
+        return TlsFiles(ca=self.tls_ca, certificate=self.tls_certificate, key=self.tls_key)
+
+    def validate(self) -> None:
+        """Check what can be checked before anything starts.
+
+        Raises:
+            RequestInvalid: Names the setting and what it must be.
+        """
+        if not FEDERATION_NAME.fullmatch(self.federation):
+            raise RequestInvalid(f"federation {self.federation!r} must be 1 to 63 lowercase letters, digits or hyphens")
+        if self.agent_id is not None:
+            check_agent_id(self.agent_id)
+        if (self.tls_certificate is None) != (self.tls_key is None) or (self.tls_key is not None and not self.tls_ca):
+            raise RequestInvalid("tls-certificate and tls-key must be set together, and tls-ca with them")
+        if not 1.0 <= self.slowdown <= 10_000.0:
+            raise RequestInvalid(f"slowdown {self.slowdown} must be 1 to 10000")
+        if self.max_pending < 1 or (self.max_deltas is not None and self.max_deltas < 1):
+            raise RequestInvalid("max-pending and max-deltas must be at least 1")
+
+
+class AgentProcess:
+    """One agent from start to end.
+
+    Args:
+        settings: Validated here.
+        make_trainer: Builds the training loop, once the plan is known and the base model is checked.
+    """
+
+    def __init__(self, settings: AgentSettings, make_trainer: MakeTrainer) -> None:
+        settings.validate()
+        self._settings = settings
+        self._make_trainer = make_trainer
+        self._stop = threading.Event()
+        self._cancel: list[Callable[[], None]] = []
+        self._failure: BaseException | None = None
+
+    def stop(self) -> None:
+        """End the run soon, from any thread: within a training step, and without waiting for uploads. Idempotent."""
+        self._stop.set()
+        for cancel in list(self._cancel):
+            cancel()
+
+    def run(self) -> Totals:
+        """Run until stopped, or until `max_deltas` are made and uploaded.
+
+        Returns:
+            What the agent has made so far, over all its runs.
+
+        Raises:
+            RequestInvalid, PlanInvalid: Settings are wrong.
+            AlignFedError: The coordinator rejects the agent, or its base model or data will not do.
+        """
+        settings = self._settings
+        with ExitStack() as stack:
+            directory = stack.enter_context(
+                StateDirectory(settings.state_dir, federation=settings.federation, agent_id=settings.agent_id)
+            )
+            metrics = AgentMetrics(new_registry("agent"), federation=settings.federation)
+            if settings.metrics_listen:
+                port, stop_serving = serve_metrics(metrics.registry, settings.metrics_listen)
+                stack.callback(stop_serving)
+                logger.info("serving metrics on port %d", port)
+            status = StatusFile(
+                settings.status_file, AgentStatus(agent_id=directory.state.agent_id, federation=settings.federation)
+            )
+            stack.callback(status.update, state=Activity.STOPPED, detail="")
+            logger.info("agent %s of federation %s", directory.state.agent_id, settings.federation)
+            with suppress(Interrupted):
+                self._work(directory, status, metrics)
+            if self._failure is not None:
+                raise self._failure
+            return directory.state.totals
+
+    def _work(self, directory: StateDirectory, status: StatusFile, metrics: AgentMetrics) -> None:
+        """Connect the parts and run the loop; the upload thread is over when this returns."""
+        settings, state = self._settings, directory.state
+        outbox = Outbox(directory.outbox)
+        journal = Journal(directory=directory, status=status, metrics=metrics, outbox=outbox)
+        client = CoordinatorClient(
+            settings.coordinator,
+            federation=settings.federation,
+            agent_id=state.agent_id,
+            tls=settings.tls(),
+            traffic=metrics,
+        )
+        link = Link(
+            client=client,
+            capabilities=settings.capabilities(),
+            stop=self._stop,
+            on_retry=journal.retried,
+            rng=random.Random(),  # noqa: S311  # jitter, not a secret
+        )
+        uploader = Uploader(client=client, link=link, outbox=outbox, journal=journal, on_failure=self._fail)
+        loop = LoopSettings(
+            seed=state.seed,
+            slowdown=settings.slowdown,
+            max_deltas=settings.max_deltas,
+            max_pending=settings.max_pending,
+        )
+        versions = VersionSource(client=client, link=link, journal=journal, on_new_head=uploader.settle_soon)
+        agent = Agent(loop, versions=versions, link=link, outbox=outbox, journal=journal)
+        with client:
+            self._cancel = [client.cancel, outbox.wake]
+            try:
+                plan = link.register()
+                uploader.start()
+                agent.run(self._prepare(plan, directory))
+            finally:
+                self.stop()
+                uploader.join()
+
+    def _prepare(self, plan: FederationPlan, directory: StateDirectory) -> Trainer:
+        """Return the training loop on the base model, which is proved to be the federation's."""
+        model_dir = locate(plan.base_model, self._settings.base_model)
+        check_base_model(model_dir, plan.base_model, cache=directory.digests)
+        return self._make_trainer(plan, model_dir)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self.stop()
+
+
+def run_agent(settings: AgentSettings, make_trainer: MakeTrainer) -> Totals:
+    """Run an agent in the main thread until SIGTERM, SIGINT or `max_deltas`; see `AgentProcess.run`."""
+    process = AgentProcess(settings, make_trainer)
+    with stop_on_signals(process.stop):
+        return process.run()

@@ -1,0 +1,90 @@
+"""Where training starts from: the newest global version, downloaded once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from alignfed.codec import Factors
+from alignfed.errors import InvariantBroken, Unavailable, UnknownAgent, VersionNotFound
+from edge_agent.delta import BaseAdapter
+from edge_agent.domain import GlobalVersion, HeadStatus
+from edge_agent.download import AdapterDownload
+from edge_agent.journal import Journal
+from edge_agent.link import Link
+from edge_agent.status import Activity
+
+VERSION_GONE_SECONDS = 1.0
+"""Pause before asking again when the head vanished under a download: a rollback takes milliseconds."""
+
+logger = logging.getLogger(__name__)
+
+
+class VersionClient(Protocol):
+    """What the loop needs of a client; see `edge_agent.client`."""
+
+    def global_version(self) -> HeadStatus:
+        """Return the head."""
+        ...
+
+    def download(self, download: AdapterDownload) -> None:
+        """Fetch what is missing of an adapter."""
+        ...
+
+
+class VersionSource:
+    """Follows the head and holds the version that training started from.
+
+    Args:
+        client: Asks and downloads.
+        link: Tries again, and knows the plan.
+        journal: Is told what happens.
+        on_new_head: Called when the head turns out to have moved.
+    """
+
+    def __init__(self, *, client: VersionClient, link: Link, journal: Journal, on_new_head: Callable[[], None]) -> None:
+        self._client = client
+        self._link = link
+        self._journal = journal
+        self._on_new_head = on_new_head
+        self._base: BaseAdapter | None = None
+
+    def pull(self) -> BaseAdapter:
+        """Return the newest version, downloading it unless it is the one already held.
+
+        Without a coordinator it is the one held: its deltas will be stale, not lost, and the outbox bounds how many.
+        """
+        while True:
+            head = self._head()
+            if self._base is not None and self._base.version == head:
+                return self._base
+            self._on_new_head()
+            self._journal.activity(Activity.WAITING, f"downloading version {head.number}")
+            try:
+                factors = self._link.call(partial(self._fetch, AdapterDownload(head, self._link.plan)))
+            except VersionNotFound as error:
+                logger.info("%s; asking for the head again", error.message)
+                self._link.pause(VERSION_GONE_SECONDS)
+                continue
+            self._base = BaseAdapter(version=head, factors=factors)
+            self._journal.pulled(head)
+            return self._base
+
+    def _head(self) -> GlobalVersion:
+        if self._base is None:
+            return self._link.call(self._client.global_version).head
+        try:
+            return self._client.global_version().head
+        except UnknownAgent:
+            return self._link.call(self._client.global_version).head  # registers again first
+        except (Unavailable, InvariantBroken) as error:
+            self._link.pause(0)  # leaves when stopping: the failure is then our own doing
+            logger.warning("%s; training goes on from version %d", error.message, self._base.version.number)
+            self._journal.retried(error)
+            return self._base.version
+
+    def _fetch(self, download: AdapterDownload) -> Factors:
+        self._client.download(download)
+        return download.finish()

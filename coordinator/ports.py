@@ -196,9 +196,7 @@ class Deltas(Protocol):
         """Take over every claimed delta, whoever claimed it, oldest first. Only the lease holder calls it. Idempotent."""
         ...
 
-    async def count_attempt(
-        self, federation: str, worker_id: str, deltas: Sequence[QueuedDelta]
-    ) -> list[QueuedDelta]:
+    async def count_attempt(self, federation: str, worker_id: str, deltas: Sequence[QueuedDelta]) -> list[QueuedDelta]:
         """Count one more attempt to merge these claimed deltas, durably and before it begins.
 
         So a delta whose merge kills the worker is told from those that merely waited beside it. Idempotent: the count is

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from alignfed.errors import DataUnusable
-from edge_agent.formats import Row, row_of, text_row
+from alignfed.rows import Row, row_of, text_row
 
 HUB_PREFIX = "hub:"
 RECORD_SUFFIXES = frozenset({".jsonl", ".ndjson"})

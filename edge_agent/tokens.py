@@ -11,9 +11,9 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from alignfed.chat import Tokenizer, segments_of
 from alignfed.errors import DataUnusable
-from edge_agent.chat import Tokenizer, segments_of
-from edge_agent.formats import Row
+from alignfed.rows import Row
 
 IGNORED = -100
 """Label of a token that is not learned, as torch's cross entropy understands it."""

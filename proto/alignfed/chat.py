@@ -113,5 +113,7 @@ def _render(messages: Sequence[Message], tokenizer: Tokenizer, *, opens_answer: 
     turns = [{"role": message.role, "content": message.content} for message in messages]
     try:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=opens_answer))
+    except ImportError:
+        raise  # the template engine is missing: not the conversation's fault
     except Exception:  # noqa: BLE001  # templates are programs and raise what they like
         return None

@@ -27,7 +27,8 @@ async def assert_works(url: str) -> None:
         federation = (await seed_federation(store)).federation
         async with store.feed.subscribe() as changes:
             version = await publish(store, federation)
-            assert await anext(changes) == federation
+            while await anext(changes) != federation:  # a Cluster may relay what the store announced just before
+                pass
         assert (await store.versions.head(federation)).id == version.id
         assert await has_blob(store, version.adapter)
     finally:
@@ -91,7 +92,7 @@ async def test_tls_works_with_the_right_authority_and_not_without(certificate: t
 async def test_sentinels_lead_to_the_primary() -> None:
     with running_sentinel() as url:
         await assert_works(url)
-        assert "mymaster" not in await refusal_of(url.replace("mymaster", "another"))
+        assert "'another'" in await refusal_of(url.replace("mymaster", "another"))
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_every_reason_is_documented_with_its_status() -> None:
-    rows = [line.split("|") for line in (DOCS / "contract.md").read_text("utf-8").splitlines() if line.startswith("| `")]
+    rows = [
+        line.split("|") for line in (DOCS / "contract.md").read_text("utf-8").splitlines() if line.startswith("| `")
+    ]
     documented = {row[1].strip(" `"): row[2].strip() for row in rows}
     assert documented == {error.reason: status.code.name for error, status in CATALOG.items()}

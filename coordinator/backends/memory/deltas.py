@@ -75,9 +75,7 @@ class MemoryDeltas:
         claimed = [entry_id for entry_id, entry in queue.items() if entry.claimed_by is not None]
         return self._deliver(federation, worker_id, claimed)
 
-    async def count_attempt(
-        self, federation: str, worker_id: str, deltas: Sequence[QueuedDelta]
-    ) -> list[QueuedDelta]:
+    async def count_attempt(self, federation: str, worker_id: str, deltas: Sequence[QueuedDelta]) -> list[QueuedDelta]:
         """See the port."""
         found = self._state.federation(federation)
         counted = [dataclasses.replace(queued, attempts=queued.attempts + 1) for queued in deltas]

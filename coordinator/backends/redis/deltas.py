@@ -105,9 +105,7 @@ class RedisDeltas:
             if start == "0-0":
                 return found
 
-    async def count_attempt(
-        self, federation: str, worker_id: str, deltas: Sequence[QueuedDelta]
-    ) -> list[QueuedDelta]:
+    async def count_attempt(self, federation: str, worker_id: str, deltas: Sequence[QueuedDelta]) -> list[QueuedDelta]:
         """See the port."""
         keys = FederationKeys(federation)
         counted = [dataclasses.replace(queued, attempts=queued.attempts + 1) for queued in deltas]

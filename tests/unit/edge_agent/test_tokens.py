@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from alignfed.errors import DataUnusable
-from edge_agent.formats import Row, row_of, text_row
+from alignfed.rows import Row, row_of, text_row
 from edge_agent.tokens import IGNORED, SHORTEST_TEXT_TOKENS, Example, tokenise
 
 CHATML = (

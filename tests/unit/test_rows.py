@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alignfed.errors import DataUnusable
-from edge_agent.formats import Message, row_of
+from alignfed.rows import Message, row_of
 
 USER, ASSISTANT = "user", "assistant"
 

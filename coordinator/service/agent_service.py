@@ -1,0 +1,138 @@
+"""The agents' RPCs: thin handlers that turn messages into calls and results into messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from alignfed.errors import RequestInvalid
+from alignfed.plan_proto import plan_to_proto
+from alignfed.v1 import agent_service_pb2 as pb
+from alignfed.v1 import agent_service_pb2_grpc as rpc
+from coordinator.backends import refusals
+from coordinator.domain import Head, Receipt
+from coordinator.service import convert
+from coordinator.service.admission import DeltaRef
+from coordinator.service.assembly import Assembly
+from coordinator.service.downloads import DownloadRequest
+from coordinator.service.rpc_errors import translated
+from coordinator.service.rpc_types import EOF, Context
+from coordinator.service.uploads import UploadMessage
+
+_ROLL_CALL_SECONDS = 60.0  # a watching agent counts as seen, and is checked for revocation, this often
+_DEADLINE_MARGIN_SECONDS = 0.25  # a long poll answers this long before the client's deadline would end it
+
+
+class AgentServicer(rpc.AgentServiceServicer):
+    """Implements `alignfed.v1.AgentService`."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._a = assembly
+        self._seconds = assembly.config.unary_timeout_seconds
+
+    async def RegisterAgent(self, request: pb.RegisterAgentRequest, context: Context) -> pb.RegisterAgentResponse:
+        """Join a federation."""
+        async with translated(context, seconds=self._seconds):
+            known = await self._a.plans.get(request.federation)
+            agent = convert.agent_from_proto(request.agent_id, request.capabilities, at=self._a.clock.now())
+            record = await self._a.store.agents.register(request.federation, agent)
+            self._a.roster.put(request.federation, record)
+            if record.revoked:
+                raise refusals.agent_revoked(record.agent_id)
+            head = await self._a.heads.head(request.federation)
+            return pb.RegisterAgentResponse(plan=plan_to_proto(known.plan), status=convert.head_to_proto(head))
+
+    async def GetGlobalVersion(
+        self, request: pb.GetGlobalVersionRequest, context: Context
+    ) -> pb.GetGlobalVersionResponse:
+        """Answer what the head is, at once or when it is newer."""
+        wait_seconds = convert.wait_seconds(request.max_wait, longest=self._a.config.max_poll_wait_seconds)
+        async with translated(context, seconds=self._seconds + wait_seconds):
+            await self._admit(request.federation, request.agent_id)
+            remaining_seconds: float | None = context.time_remaining()
+            if remaining_seconds is not None:
+                wait_seconds = min(wait_seconds, remaining_seconds - _DEADLINE_MARGIN_SECONDS)
+            after = request.after_number if request.HasField("after_number") else None
+            head = await self._a.heads.wait_newer(request.federation, after=after, max_wait_seconds=wait_seconds)
+            if after is not None:
+                lag = self._a.metrics.agent_version_lag_versions.labels(request.federation)
+                lag.observe(max(head.id.number - after, 0))
+            return pb.GetGlobalVersionResponse(status=convert.head_to_proto(head))
+
+    async def WatchGlobalVersions(self, request: pb.WatchGlobalVersionsRequest, context: Context) -> None:
+        """Send the head, and every later one unless a newer one came while the last was being sent."""
+        async with translated(context):
+            self._a.drain.check()
+            await self._admit(request.federation, request.agent_id)
+            head = await self._a.heads.head(request.federation)
+            while True:
+                await context.write(pb.WatchGlobalVersionsResponse(status=convert.head_to_proto(head)))
+                head = await self._next_head(request, head)
+
+    async def DownloadAdapter(self, request: pb.DownloadAdapterRequest, context: Context) -> None:
+        """Send an adapter from an offset on."""
+        async with translated(context):
+            await self._a.plans.get(request.federation)
+            wanted = DownloadRequest(
+                federation=request.federation,
+                number=request.number,
+                kind=convert.adapter_kind_from_proto(request.kind),
+                offset=request.offset,
+            )
+            await self._a.downloads.send(wanted, context, pb.DownloadAdapterResponse)
+
+    async def QueryUpload(self, request: pb.QueryUploadRequest, context: Context) -> pb.QueryUploadResponse:
+        """Say what is held of a delta."""
+        ref = DeltaRef(
+            federation=request.federation,
+            agent_id=request.agent_id,
+            delta_id=request.delta_id,
+            sha256=request.sha256,
+        )
+        async with translated(context, seconds=self._seconds):
+            progress = await self._a.uploads.query(ref)
+            self._a.liveness.note(ref.federation, ref.agent_id)
+            status = convert.head_to_proto(await self._a.heads.head(ref.federation))
+            if isinstance(progress, Receipt):
+                return pb.QueryUploadResponse(receipt=convert.receipt_to_proto(progress), status=status)
+            return pb.QueryUploadResponse(resume_offset=progress, status=status)
+
+    async def SubmitDelta(
+        self, request_iterator: AsyncIterator[pb.SubmitDeltaRequest], context: Context
+    ) -> pb.SubmitDeltaResponse:
+        """Receive a delta and acknowledge it once it is durable."""
+        async with translated(context), aclosing(_upload_messages(context)) as messages:
+            upload = await self._a.uploads.submit(messages, deadline_seconds=context.time_remaining())
+            self._a.liveness.note(upload.federation, upload.receipt.agent_id)
+            head = await self._a.heads.head(upload.federation)
+            return pb.SubmitDeltaResponse(
+                receipt=convert.receipt_to_proto(upload.receipt), status=convert.head_to_proto(head)
+            )
+
+    async def _admit(self, federation: str, agent_id: str) -> None:
+        """Let a registered agent in, and note that it called."""
+        await self._a.plans.get(federation)
+        await self._a.roster.admit(federation, agent_id)
+        self._a.liveness.note(federation, agent_id)
+
+    async def _next_head(self, request: pb.WatchGlobalVersionsRequest, last: Head) -> Head:
+        while True:
+            try:
+                async with asyncio.timeout(_ROLL_CALL_SECONDS):
+                    return await self._a.heads.next_change(request.federation, last)
+            except TimeoutError:
+                await self._admit(request.federation, request.agent_id)
+
+
+async def _upload_messages(context: Context) -> AsyncGenerator[UploadMessage, None]:
+    while (message := await context.read()) is not EOF:
+        match message.WhichOneof("part"):
+            case "header":
+                yield convert.header_from_proto(message.header)
+            case "chunk":
+                yield convert.chunk_from_proto(message.chunk)
+            case _:
+                raise RequestInvalid("an upload's message holds neither header nor chunk: send one of them in each")
+    # A client that vanished reads as the end of its stream; the cancellation follows within one turn of the loop.
+    await asyncio.sleep(0)

@@ -1,0 +1,75 @@
+"""The service's parts, put together once per process."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from coordinator.ports import Clock, Store
+from coordinator.service.bounds import DrainSwitch
+from coordinator.service.config import ServiceConfig
+from coordinator.service.creation import Creation
+from coordinator.service.download_stream import DownloadStream
+from coordinator.service.downloads import Downloads
+from coordinator.service.heads import HeadCache
+from coordinator.service.liveness import Liveness
+from coordinator.service.metrics import ServiceMetrics
+from coordinator.service.parts import PartCache
+from coordinator.service.plans import Plans
+from coordinator.service.roster import Roster
+from coordinator.service.upload_journal import UploadJournal
+from coordinator.service.uploads import UploadPorts, Uploads
+from coordinator.service.versions import RecentVersions
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """What both servicers call."""
+
+    config: ServiceConfig
+    store: Store
+    clock: Clock
+    metrics: ServiceMetrics
+    drain: DrainSwitch
+    plans: Plans
+    roster: Roster
+    heads: HeadCache
+    liveness: Liveness
+    uploads: Uploads
+    downloads: DownloadStream
+    creation: Creation
+
+
+def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: ServiceMetrics) -> Assembly:
+    """Put the parts together; starts nothing."""
+    drain = DrainSwitch()
+    plans = Plans(store.federations, clock)
+    roster = Roster(store.agents, clock, lifetime_seconds=config.agent_record_seconds)
+    heads = HeadCache(store, clock, drain=drain, reread_seconds=config.head_reread_seconds)
+    versions = RecentVersions(store.versions, clock)
+    downloads = Downloads(
+        heads=heads, versions=versions, parts=PartCache(store.blobs, budget_bytes=config.download_cache_bytes)
+    )
+    upload_ports = UploadPorts(
+        store=store,
+        clock=clock,
+        plans=plans,
+        roster=roster,
+        heads=heads,
+        versions=versions,
+        journal=UploadJournal(metrics),
+        drain=drain,
+    )
+    return Assembly(
+        config=config,
+        store=store,
+        clock=clock,
+        metrics=metrics,
+        drain=drain,
+        plans=plans,
+        roster=roster,
+        heads=heads,
+        liveness=Liveness(store.agents, clock, flush_seconds=config.liveness_flush_seconds),
+        uploads=Uploads(upload_ports, config),
+        downloads=DownloadStream(downloads, drain=drain, metrics=metrics, config=config),
+        creation=Creation(store, clock, config),
+    )

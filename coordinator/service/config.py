@@ -1,0 +1,68 @@
+"""Settings of one coordinator process: plain values, so that flags, environment and files can fill them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceConfig:
+    """How a coordinator listens, and what it allows.
+
+    Attributes:
+        agent_listen: Address for agents; port 0 picks a free one.
+        operator_listen: Address for operators; keep it off the agents' network.
+        tls_certificate_file: PEM chain; empty for plaintext.
+        tls_key_file: PEM private key of the certificate.
+        tls_client_ca_file: PEM authorities that must have signed every client's certificate; empty to ask for none.
+        max_active_uploads: Uploads served at a time; each holds one chunk in memory.
+        max_waiting_uploads: Uploads that may wait in line; each may fill one flow-control window (256 KiB).
+        upload_wait_seconds: How long an upload without a deadline waits in line.
+        max_active_downloads: Downloads served at a time.
+        progress_timeout_seconds: How long a stream may take for one message.
+        store_timeout_seconds: How long one answer of the store may take.
+        unary_timeout_seconds: Bound of every unary RPC, long-poll time not included.
+        max_poll_wait_seconds: Longest long poll.
+        head_reread_seconds: Heads are re-read this often in case an announcement was missed.
+        agent_record_seconds: How long a checked agent counts as known; a revocation made through another coordinator
+            takes effect on polls that much later (uploads are checked again by the store).
+        liveness_flush_seconds: Last-seen times are written this often.
+        download_cache_bytes: Adapter parts kept in memory.
+        max_adapter_bytes: Largest initial adapter of a new federation.
+        max_calibration_bytes: Largest calibration set of a new federation.
+        max_message_bytes: Largest request message: a chunk, or a header with a large manifest.
+        max_connection_age_seconds: Connections are closed gracefully after this time, so that a fleet spreads over new
+            coordinators; 0 for never.
+        share_port: Let several processes listen on the same address (SO_REUSEPORT).
+        drain_notice_seconds: Time between turning unhealthy and closing connections, for load balancers to notice.
+        drain_seconds: Time for running RPCs to end before they are cut.
+        store_patience_seconds: How long to wait for the store at start.
+    """
+
+    agent_listen: str = "127.0.0.1:7300"
+    operator_listen: str = "127.0.0.1:7301"
+    tls_certificate_file: str = ""
+    tls_key_file: str = ""
+    tls_client_ca_file: str = ""
+    max_active_uploads: int = 16
+    max_waiting_uploads: int = 256
+    upload_wait_seconds: float = 120.0
+    max_active_downloads: int = 64
+    progress_timeout_seconds: float = 30.0
+    store_timeout_seconds: float = 30.0
+    unary_timeout_seconds: float = 30.0
+    max_poll_wait_seconds: float = 60.0
+    head_reread_seconds: float = 5.0
+    agent_record_seconds: float = 15.0
+    liveness_flush_seconds: float = 5.0
+    download_cache_bytes: int = 256 * MIB
+    max_adapter_bytes: int = 4096 * MIB
+    max_calibration_bytes: int = 64 * MIB
+    max_message_bytes: int = 4 * MIB
+    max_connection_age_seconds: float = 0.0
+    share_port: bool = False
+    drain_notice_seconds: float = 0.0
+    drain_seconds: float = 30.0
+    store_patience_seconds: float = 30.0

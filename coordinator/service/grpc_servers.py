@@ -1,0 +1,109 @@
+"""One grpc.aio server per address: options, credentials, health and reflection around a servicer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from alignfed.errors import RequestInvalid
+from coordinator.service.config import ServiceConfig
+from coordinator.service.interceptor import RpcTimer
+
+_LOOKAHEAD_BYTES = 256 * 1024  # per stream; the default grows with bandwidth until uploads no longer fit into memory
+_KEEPALIVE_MS = 60_000  # long polls and watches are silent: find dead peers before NAT entries expire
+_KEEPALIVE_TIMEOUT_MS = 20_000
+_MIN_PING_INTERVAL_MS = 10_000  # agents may ping this often
+_IDENTITY_ONLY = 1  # bit 0: a compressed message could unfold to more than its length allows
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A listening server: stop it with `server`, tell its state with `health`; `port` is the actual one."""
+
+    server: grpc.aio.Server
+    health: Any  # health.aio.HealthServicer, which the stubs leave out
+    port: int
+
+
+def options_of(config: ServiceConfig) -> list[tuple[str, int]]:
+    """Return gRPC's channel arguments."""
+    options = [
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
+        ("grpc.so_reuseport", int(config.share_port)),
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
+    ]
+    if config.max_connection_age_seconds > 0:
+        options.append(("grpc.max_connection_age_ms", round(config.max_connection_age_seconds * 1000)))
+        options.append(("grpc.max_connection_age_grace_ms", round(config.drain_seconds * 1000)))
+    return options
+
+
+def endpoint(
+    *, config: ServiceConfig, address: str, service: str, timer: RpcTimer, add: Callable[[grpc.aio.Server], None]
+) -> Endpoint:
+    """Make one server; it does not accept connections before it is started.
+
+    Args:
+        config: Options and credentials.
+        address: Where to listen, such as `127.0.0.1:7300`; port 0 picks a free one.
+        service: Full name of the service.
+        timer: Times every RPC.
+        add: Adds the servicer to the server.
+
+    Raises:
+        RequestInvalid: The address cannot be listened on, or a TLS file cannot be read.
+    """
+    server = grpc.aio.server(interceptors=[timer], options=options_of(config))
+    add(server)
+    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return Endpoint(server=server, health=servicer, port=_listen(server, address, _credentials(config)))
+
+
+async def mark_serving(ready: Endpoint, service: str) -> None:
+    """Tell health checks that `service`, and the server as a whole, answers."""
+    for name in ("", service):
+        await ready.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+
+def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise RequestInvalid(
+            f"cannot listen on {address}: another process may hold the port; choose another address"
+        ) from error
+
+
+def _credentials(config: ServiceConfig) -> grpc.ServerCredentials | None:
+    if not config.tls_certificate_file and not config.tls_key_file:
+        return None
+    key, certificate = _read(config.tls_key_file), _read(config.tls_certificate_file)
+    authorities = _read(config.tls_client_ca_file) if config.tls_client_ca_file else None
+    return grpc.ssl_server_credentials(
+        [(key, certificate)], root_certificates=authorities, require_client_auth=authorities is not None
+    )
+
+
+def _read(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise RequestInvalid(
+            f"cannot read TLS file {name!r} ({error.strerror}): set both certificate and key file, in PEM form"
+        ) from error

@@ -1,0 +1,13 @@
+"""gRPC's types that its stubs leave out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+"""One RPC as its handler sees it."""
+
+EOF: object = grpc.aio.EOF  # type: ignore[attr-defined]
+"""What `Context.read` returns once the client has sent everything, or is gone."""

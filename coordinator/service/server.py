@@ -1,0 +1,143 @@
+"""The coordinator server: both services over one store, started, drained and stopped as one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from prometheus_client import CollectorRegistry
+
+from alignfed.v1 import agent_service_pb2, operator_service_pb2
+from alignfed.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
+from alignfed.v1.operator_service_pb2_grpc import add_OperatorServiceServicer_to_server
+from coordinator.clock import SystemClock
+from coordinator.ports import Clock, Store
+from coordinator.service.agent_service import AgentServicer
+from coordinator.service.assembly import assemble
+from coordinator.service.config import ServiceConfig
+from coordinator.service.grpc_servers import Endpoint, endpoint, mark_serving
+from coordinator.service.interceptor import RpcTimer
+from coordinator.service.metrics import ServiceMetrics
+from coordinator.service.operator_service import OperatorServicer
+
+logger = logging.getLogger(__name__)
+
+_CANCEL_AGAIN_SECONDS = 0.5
+
+AGENT_SERVICE: str = agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
+OPERATOR_SERVICE: str = operator_service_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name
+
+__all__ = ["AGENT_SERVICE", "OPERATOR_SERVICE", "CoordinatorServer", "ServiceConfig"]
+
+
+class CoordinatorServer:
+    """Serves agents and operators.
+
+    Args:
+        store: Any backend; stays open when the server stops.
+        config: Addresses and limits.
+        metrics: What this process counts; its own unless given.
+        clock: Time; the real one unless a test brings its own.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        config: ServiceConfig | None = None,
+        metrics: ServiceMetrics | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._config = config or ServiceConfig()
+        metrics = metrics or ServiceMetrics(CollectorRegistry())
+        self._assembly = assemble(config=self._config, store=store, clock=clock or SystemClock(), metrics=metrics)
+        self._background: list[asyncio.Task[None]] = []
+        self._agents: Endpoint | None = None
+        self._operators: Endpoint | None = None
+
+    @property
+    def agent_port(self) -> int:
+        """Port that agents reach; known once started."""
+        return _started(self._agents).port
+
+    @property
+    def operator_port(self) -> int:
+        """Port that operators reach; known once started."""
+        return _started(self._operators).port
+
+    async def start(self) -> None:
+        """Listen on both addresses.
+
+        Raises:
+            RequestInvalid: An address or a TLS file cannot be used.
+        """
+        a = self._assembly
+        self._agents = endpoint(
+            config=self._config,
+            address=self._config.agent_listen,
+            service=AGENT_SERVICE,
+            timer=RpcTimer(self._assembly.metrics),
+            add=lambda server: add_AgentServiceServicer_to_server(AgentServicer(a), server),  # type: ignore[no-untyped-call]
+        )
+        self._operators = endpoint(
+            config=self._config,
+            address=self._config.operator_listen,
+            service=OPERATOR_SERVICE,
+            timer=RpcTimer(self._assembly.metrics),
+            add=lambda server: add_OperatorServiceServicer_to_server(OperatorServicer(a), server),  # type: ignore[no-untyped-call]
+        )
+        self._background = [
+            asyncio.create_task(a.heads.listen(), name="heads-listen"),
+            asyncio.create_task(a.heads.reread(), name="heads-reread"),
+            asyncio.create_task(a.liveness.run(), name="liveness"),
+        ]
+        for ready, service in ((self._agents, AGENT_SERVICE), (self._operators, OPERATOR_SERVICE)):
+            await ready.server.start()
+            await mark_serving(ready, service)
+        logger.info("serving agents_port=%d operators_port=%d", self.agent_port, self.operator_port)
+
+    async def drain(self) -> None:
+        """Turn unhealthy, refuse new work, let running work end within `drain_seconds`, then stop. Idempotent.
+
+        Long polls and watches end at once, new uploads and downloads are sent elsewhere; short calls are answered until
+        `drain_notice_seconds` are over. Uploads that are cut off stay resumable.
+        """
+        if self._assembly.drain.draining:
+            return
+        logger.info("draining seconds=%g", self._config.drain_seconds)
+        self._assembly.drain.turn()
+        for ready in self._endpoints():
+            await ready.health.enter_graceful_shutdown()
+        self._assembly.heads.release()
+        await asyncio.sleep(self._config.drain_notice_seconds)
+        await self._stop_servers(grace_seconds=self._config.drain_seconds)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Cut what still runs and release everything but the store. Idempotent."""
+        self._assembly.drain.turn()
+        await self._stop_servers(grace_seconds=None)
+        for task in self._background:
+            await _end(task)
+        if self._background:
+            await self._assembly.liveness.flush()
+        self._background = []
+
+    async def _stop_servers(self, *, grace_seconds: float | None) -> None:
+        await asyncio.gather(*(ready.server.stop(grace_seconds) for ready in self._endpoints()))
+
+    def _endpoints(self) -> list[Endpoint]:
+        return [ready for ready in (self._agents, self._operators) if ready is not None]
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """End a task for certain: a store's client library may swallow a cancellation while it connects."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_AGAIN_SECONDS)
+
+
+def _started(ready: Endpoint | None) -> Endpoint:
+    if ready is None:
+        raise RuntimeError("the server was not started: await start() first")
+    return ready

@@ -1,0 +1,110 @@
+"""One count and one log line per upload, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alignfed.errors import Rejected, Unavailable
+from coordinator.domain import DeltaRecord
+from coordinator.service.admission import DeltaRef
+from coordinator.service.metrics import ServiceMetrics
+
+logger = logging.getLogger(__name__)
+
+_LOGGABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class UploadEntry:
+    """What is known of one upload so far."""
+
+    def __init__(self, metrics: ServiceMetrics) -> None:
+        self._metrics = metrics
+        self.federation = ""  # stays empty until the name is known to exist: it becomes a label
+        self.agent_id = "-"
+        self.delta_id = "-"
+        self.outcome = "failed"
+
+    def name(self, ref: DeltaRef) -> None:
+        """Note who sends what; the federation exists."""
+        self.federation = ref.federation
+        self.agent_id = _loggable(ref.agent_id)
+        self.delta_id = _loggable(ref.delta_id)
+
+    @contextmanager
+    def in_progress(self) -> Iterator[None]:
+        """Count the upload as being served while the body runs."""
+        with self._metrics.uploads_in_progress.track_inprogress():
+            yield
+
+    def stored(self, payload_bytes: int) -> None:
+        """Count payload bytes."""
+        self._metrics.upload_bytes.labels(self.federation).inc(payload_bytes)
+
+    def duplicate(self) -> None:
+        """Note that the delta was accepted before."""
+        self.outcome = "duplicate"
+
+    def accepted(self, delta: DeltaRecord, *, first: bool, staleness_versions: int) -> None:
+        """Note that the delta is durable; `first` is False when another stream made it so before."""
+        if not first:
+            self.duplicate()
+            return
+        self.outcome = "accepted"
+        self._metrics.delta_staleness_versions.labels(self.federation, "accept").observe(staleness_versions)
+        logger.info(
+            "delta accepted federation=%s agent=%s delta=%s base=%d staleness_versions=%d bytes=%d examples=%d",
+            self.federation,
+            self.agent_id,
+            self.delta_id,
+            delta.base.number,
+            staleness_versions,
+            delta.payload.total_bytes,
+            delta.examples,
+        )
+
+
+class UploadJournal:
+    """Counts uploads by outcome and logs what was refused."""
+
+    def __init__(self, metrics: ServiceMetrics) -> None:
+        self._metrics = metrics
+
+    @contextmanager
+    def upload(self) -> Iterator[UploadEntry]:
+        """Record one upload; its outcome follows from how the body ends."""
+        entry = UploadEntry(self._metrics)
+        try:
+            yield entry
+        except BaseException as error:
+            entry.outcome = _outcome(error)
+            logger.info(
+                "delta not accepted federation=%s agent=%s delta=%s outcome=%s",
+                entry.federation or "-",
+                entry.agent_id,
+                entry.delta_id,
+                entry.outcome,
+            )
+            raise
+        finally:
+            self._metrics.uploads.labels(entry.federation, entry.outcome).inc()
+
+
+def _outcome(error: BaseException) -> str:
+    match error:
+        case asyncio.CancelledError():
+            return "aborted"
+        case Rejected():
+            return f"rejected_{error.reason.lower()}"
+        case Unavailable():
+            return error.reason.lower()
+        case _:
+            return "failed"
+
+
+def _loggable(text: str) -> str:
+    """Return an id as it may stand in a log line: clients choose them."""
+    return text if _LOGGABLE.fullmatch(text) else "malformed"

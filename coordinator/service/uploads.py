@@ -1,0 +1,246 @@
+"""Uploads of deltas: announced, admitted, stored part by part, checked as a whole, made durable, acknowledged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, suppress
+
+from alignfed.chunks import ChunkData
+from alignfed.errors import (
+    HeaderMissing,
+    HeaderRepeated,
+    PayloadDigestMismatch,
+    Rejected,
+    Unavailable,
+    UploadStalled,
+    VersionNotFound,
+)
+from coordinator.backends import refusals
+from coordinator.domain import BlobRef, DeltaRecord, Receipt
+from coordinator.ports import Clock, Store
+from coordinator.service import admission
+from coordinator.service.admission import DeltaHeader, DeltaRef
+from coordinator.service.bounds import DrainSwitch, Slots, store_silent, within
+from coordinator.service.config import ServiceConfig
+from coordinator.service.heads import HeadCache
+from coordinator.service.payloads import PayloadWriter
+from coordinator.service.plans import KnownFederation, Plans
+from coordinator.service.roster import Roster
+from coordinator.service.upload_journal import UploadEntry, UploadJournal
+from coordinator.service.versions import RecentVersions
+
+UploadMessage = DeltaHeader | ChunkData
+
+_DEADLINE_MARGIN_SECONDS = 0.5  # leaves time to answer UPLOADS_BUSY before the client's deadline ends the RPC bare
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """A durable delta's receipt, and its federation."""
+
+    federation: str
+    receipt: Receipt
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class UploadPorts:
+    """What uploads ask and where they go."""
+
+    store: Store
+    clock: Clock
+    plans: Plans
+    roster: Roster
+    heads: HeadCache
+    versions: RecentVersions
+    journal: UploadJournal
+    drain: DrainSwitch
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Admitted:
+    """A delta whose header was let in, and the bytes its payload must begin with."""
+
+    delta: DeltaRecord
+    prefix: bytes
+
+    @classmethod
+    def of(cls, header: DeltaHeader, known: KnownFederation) -> _Admitted:
+        delta = DeltaRecord(
+            federation=header.federation,
+            agent_id=header.agent_id,
+            delta_id=header.delta_id,
+            base=header.base,
+            examples=header.examples,
+            local_steps=header.local_steps,
+            encoding=known.plan.delta_encoding,
+            rank=header.rank,
+            payload=_blob_of(header.ref, known),
+            accepted_at=0.0,  # set when it is
+        )
+        return cls(delta=delta, prefix=known.delta_layout.prefix)
+
+
+class Uploads:
+    """Receives deltas in bounded memory: a bounded number at a time, one chunk of each."""
+
+    def __init__(self, ports: UploadPorts, config: ServiceConfig) -> None:
+        self._ports = ports
+        self._config = config
+        self._slots = Slots(active=config.max_active_uploads, waiting=config.max_waiting_uploads)
+
+    async def query(self, ref: DeltaRef) -> Receipt | int:
+        """Return the delta's receipt, or the offset where its upload resumes (0 when nothing is held).
+
+        Raises:
+            UnknownFederation, UnknownAgent, AgentRevoked: Of who asks.
+            HeaderInvalid: The id or digest is malformed.
+            DeltaIdConflict: The id was used for other content or by another agent.
+        """
+        known = await self._ports.plans.get(ref.federation)
+        await self._ports.roster.admit(ref.federation, ref.agent_id)
+        admission.check_ref(ref)
+        receipt = await self._ports.store.deltas.receipt(ref.federation, ref.delta_id)
+        if receipt is not None:
+            return admission.check_receipt(receipt, ref)
+        blob = _blob_of(ref, known)
+        parts = await self._ports.store.blobs.stored_parts(blob.blob_id, blob.parts)
+        return min(parts * blob.part_bytes, blob.total_bytes)
+
+    async def submit(
+        self, messages: AsyncIterator[UploadMessage], *, deadline_seconds: float | None
+    ) -> Acknowledgement:
+        """Receive one delta.
+
+        Args:
+            messages: The header, then chunks in order.
+            deadline_seconds: Time until the client gives up; None when it never does.
+
+        Returns:
+            The durable acknowledgement; for a delta that was accepted before, its first one, without its payload.
+
+        Raises:
+            Rejected: The header, a chunk or the payload is not what it must be.
+            Unavailable: No slot, no room, no store or no progress; what arrived stays for resumption.
+        """
+        with self._ports.journal.upload() as entry:
+            self._ports.drain.check()
+            header = await self._header(messages)
+            async with self._store_answers():
+                known = await self._ports.plans.get(header.federation)
+            entry.name(header.ref)
+            async with self._store_answers():
+                receipt = await self._admit(header, known)
+            if receipt is not None:
+                entry.duplicate()
+                return Acknowledgement(federation=header.federation, receipt=receipt)
+            upload = _Admitted.of(header, known)
+            del header  # with its manifest: nothing but the reference is kept while the upload waits and runs
+            async with self._slots.hold(wait_seconds=self._patience(deadline_seconds)):
+                self._ports.drain.check()
+                with entry.in_progress():
+                    receipt = await self._receive(upload, messages, entry)
+            return Acknowledgement(federation=upload.delta.federation, receipt=receipt)
+
+    async def _header(self, messages: AsyncIterator[UploadMessage]) -> DeltaHeader:
+        message = await self._next(messages)
+        if not isinstance(message, DeltaHeader):
+            what = "ended" if message is None else "began with a chunk"
+            raise HeaderMissing(f"the upload {what} before its header: send the header first")
+        return message
+
+    async def _admit(self, header: DeltaHeader, known: KnownFederation) -> Receipt | None:
+        """Check everything that needs no payload; return the receipt of a delta that was accepted before."""
+        federation = header.federation
+        await self._ports.roster.admit(federation, header.agent_id)
+        admission.check_ref(header.ref)
+        receipt = await self._ports.store.deltas.receipt(federation, header.delta_id)
+        if receipt is not None:
+            return admission.check_receipt(receipt, header.ref)
+        admission.check_against_plan(header, known.plan, payload_bytes=known.delta_layout.total_bytes)
+        await self._check_base(header)
+        depth = await self._ports.store.deltas.depth(federation)
+        if depth.queued >= known.plan.limits.max_queue_deltas:
+            raise refusals.queue_full(known.plan.limits.max_queue_deltas)
+        return None
+
+    async def _check_base(self, header: DeltaHeader) -> None:
+        head = await self._ports.heads.head(header.federation)
+        if header.base.number > head.id.number:  # another coordinator may have told the agent first
+            head = await self._ports.heads.refresh(header.federation)
+        admission.check_base(header.base, head)
+        versions = self._ports.versions
+        try:
+            published = await versions.get(header.federation, header.base.number)
+            if published.id != header.base:  # the record in memory may be of before a failover
+                published = await versions.read(header.federation, header.base.number)
+        except VersionNotFound:
+            published = None
+        admission.check_branch(header.base, published)
+
+    async def _receive(self, upload: _Admitted, messages: AsyncIterator[UploadMessage], entry: UploadEntry) -> Receipt:
+        delta, clock = upload.delta, self._ports.clock
+        writer = PayloadWriter(
+            self._ports.store.blobs,
+            delta.payload,
+            prefix=upload.prefix,
+            store_timeout_seconds=self._config.store_timeout_seconds,
+        )
+        await writer.open(delta.federation, at=clock.now())
+        while (message := await self._next(messages)) is not None:
+            if isinstance(message, DeltaHeader):
+                raise HeaderRepeated("the upload sent a second header: open one stream per delta")
+            await writer.write(message)
+            entry.stored(len(message.data))
+        try:
+            await writer.finish()
+        except PayloadDigestMismatch:
+            await self._drop(delta)
+            raise
+        return await self._accept(dataclasses.replace(delta, accepted_at=clock.now()), entry)
+
+    async def _accept(self, delta: DeltaRecord, entry: UploadEntry) -> Receipt:
+        try:
+            async with self._store_answers():
+                receipt = await self._ports.store.deltas.accept(delta)
+        except Rejected:  # the head or the agent changed while the payload arrived: nobody will ever want it
+            await self._drop(delta)
+            raise
+        head = await self._ports.heads.head(delta.federation)
+        staleness = max(head.id.number - delta.base.number, 0)
+        entry.accepted(delta, first=receipt.accepted_at == delta.accepted_at, staleness_versions=staleness)
+        return receipt
+
+    async def _drop(self, delta: DeltaRecord) -> None:
+        with suppress(Unavailable):  # what stays is unclaimed and swept later
+            async with self._store_answers():
+                await self._ports.store.blobs.delete(delta.federation, delta.payload.blob_id)
+
+    def _store_answers(self) -> AbstractAsyncContextManager[None]:
+        seconds = self._config.store_timeout_seconds
+        return within(seconds, lambda: store_silent(seconds))
+
+    async def _next(self, messages: AsyncIterator[UploadMessage]) -> UploadMessage | None:
+        seconds = self._config.progress_timeout_seconds
+        async with within(seconds, lambda: _stalled(seconds)):
+            return await anext(messages, None)
+
+    def _patience(self, deadline_seconds: float | None) -> float:
+        if deadline_seconds is None:
+            return self._config.upload_wait_seconds
+        return max(deadline_seconds - _DEADLINE_MARGIN_SECONDS, 0.0)
+
+
+def _blob_of(ref: DeltaRef, known: KnownFederation) -> BlobRef:
+    return BlobRef(
+        blob_id=ref.blob_id(),
+        total_bytes=known.delta_layout.total_bytes,
+        part_bytes=known.plan.limits.chunk_bytes,
+        sha256=ref.sha256,
+    )
+
+
+def _stalled(seconds: float) -> UploadStalled:
+    return UploadStalled(
+        f"nothing arrived for {seconds:g} s: what did arrive is kept; ask QueryUpload for the offset and resume"
+    )

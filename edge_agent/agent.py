@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 
 from alignfed.errors import NonFinite
-from edge_agent.delta import BaseAdapter, prepare_delta
 from edge_agent.journal import Journal
-from edge_agent.link import Link
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from edge_agent.status import Activity
-from edge_agent.trainer import Trainer, TrainingJob
+from edge_agent.training.delta import BaseAdapter, prepare_delta
+from edge_agent.training.trainer import Trainer, TrainingJob
 from edge_agent.versions import VersionSource
+from edge_agent.wire.link import Link
 
 MAX_ACKNOWLEDGED = 64
 """Deltas kept on disk while the coordinator has not merged them: beyond this, merging has stalled, and so do we."""

@@ -109,7 +109,7 @@ def run(context: click.Context, /, **values: Any) -> None:
     print_settings(context)
     with exit_codes():
         from edge_agent.runtime import AgentSettings, run_agent
-        from edge_agent.workload import read_workload  # torch and transformers: too slow for --help
+        from edge_agent.training.workload import read_workload  # torch and transformers: too slow for --help
 
         if values["nice"]:
             os.nice(values["nice"])
@@ -161,9 +161,9 @@ def check_data(*, data: tuple[str, ...], extensions: str | None, as_json: bool, 
     with exit_codes():
         from alignfed.base_model import locate
         from alignfed.plan import BaseModel
-        from edge_agent.base_model import load_tokenizer
-        from edge_agent.data import TEXT_EXTENSIONS, read_corpus
-        from edge_agent.tokens import tokenise
+        from edge_agent.data.sources import TEXT_EXTENSIONS, read_corpus
+        from edge_agent.data.tokens import tokenise
+        from edge_agent.training.base_model import load_tokenizer
 
         corpus = read_corpus(data, extensions=extensions.split(",") if extensions else TEXT_EXTENSIONS)
         tokenizer = load_tokenizer(locate(BaseModel(name=values["base_model"])))

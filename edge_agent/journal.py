@@ -9,10 +9,10 @@ import threading
 from alignfed.errors import AlignFedError
 from edge_agent.domain import DeltaMeta, GlobalVersion, Receipt
 from edge_agent.metrics import AgentMetrics
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from edge_agent.state import StateDirectory
 from edge_agent.status import Activity, StatusFile
-from edge_agent.trainer import StepReport
+from edge_agent.training.trainer import StepReport
 
 logger = logging.getLogger(__name__)
 

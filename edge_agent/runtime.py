@@ -16,19 +16,19 @@ from alignfed.errors import RequestInvalid
 from alignfed.exposition import new_registry, serve_metrics
 from alignfed.plan import FEDERATION_NAME, FederationPlan
 from edge_agent.agent import Agent, LoopSettings
-from edge_agent.base_model import check_base_model
-from edge_agent.client import CoordinatorClient
 from edge_agent.domain import Capabilities, TlsFiles, Totals
 from edge_agent.journal import Journal
-from edge_agent.link import Link
 from edge_agent.metrics import AgentMetrics
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.outbox.uploader import Uploader
 from edge_agent.state import StateDirectory, check_agent_id
 from edge_agent.status import Activity, AgentStatus, StatusFile
 from edge_agent.stopping import Interrupted, stop_on_signals
-from edge_agent.trainer import Trainer
-from edge_agent.uploader import Uploader
+from edge_agent.training.base_model import check_base_model
+from edge_agent.training.trainer import Trainer
 from edge_agent.versions import VersionSource
+from edge_agent.wire.client import CoordinatorClient
+from edge_agent.wire.link import Link
 
 MakeTrainer = Callable[[FederationPlan, Path], Trainer]
 """Builds the training loop from the plan and the directory of the checked base model."""

@@ -15,7 +15,7 @@ from alignfed.errors import RequestInvalid
 from alignfed.plain import PlainValueError, from_plain
 from alignfed.plan import AGENT_ID
 from edge_agent.domain import Totals
-from edge_agent.durable import replace_json
+from edge_agent.outbox.durable import replace_json
 
 STATE_NAME = "state.json"
 LOCK_NAME = "lock"

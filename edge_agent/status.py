@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edge_agent.durable import replace_json
+from edge_agent.outbox.durable import replace_json
 
 
 class Activity(enum.StrEnum):

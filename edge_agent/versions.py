@@ -9,12 +9,12 @@ from typing import Protocol
 
 from alignfed.codec import Factors
 from alignfed.errors import InvariantBroken, Unavailable, UnknownAgent, VersionNotFound
-from edge_agent.delta import BaseAdapter
 from edge_agent.domain import GlobalVersion, HeadStatus
-from edge_agent.download import AdapterDownload
 from edge_agent.journal import Journal
-from edge_agent.link import Link
 from edge_agent.status import Activity
+from edge_agent.training.delta import BaseAdapter
+from edge_agent.wire.download import AdapterDownload
+from edge_agent.wire.link import Link
 
 VERSION_GONE_SECONDS = 1.0
 """Pause before asking again when the head vanished under a download: a rollback takes milliseconds."""
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class VersionClient(Protocol):
-    """What the loop needs of a client; see `edge_agent.client`."""
+    """What the loop needs of a client; see `edge_agent.wire.client`."""
 
     def global_version(self) -> HeadStatus:
         """Return the head."""

@@ -25,11 +25,11 @@ from alignfed.codec import Factors
 from alignfed.plan import FederationPlan
 from alignfed.settings import exit_codes, set_up_logging
 from edge_agent.runtime import AgentSettings, run_agent
-from edge_agent.trainer import Interrupted, StepReport, TrainingJob, TrainingResult
+from edge_agent.training.trainer import Interrupted, StepReport, TrainingJob, TrainingResult
 
 
 class SgdTrainer:
-    """Implements `edge_agent.trainer.Trainer` without peft."""
+    """Implements `edge_agent.training.trainer.Trainer` without peft."""
 
     def __init__(self, texts: list[str], plan: FederationPlan, model_dir: Path) -> None:
         self.texts = texts

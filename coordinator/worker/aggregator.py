@@ -28,6 +28,7 @@ from coordinator.domain import (
 )
 from coordinator.worker.context import WorkerContext
 from coordinator.worker.intake import Intake, take_in
+from coordinator.worker.metrics import MergeTimes
 from coordinator.worker.payloads import fetch_adapter, store_adapter
 from coordinator.worker.probes import Probe
 
@@ -188,8 +189,12 @@ class Aggregator:
         outcome = await self._store.versions.commit(commit)
         if verdict.loss_after is not None:
             self._judged[version.id.digest] = verdict.loss_after
-        accepted_at = [queued.delta.accepted_at for queued in intake.accepted]
-        self._metrics.observe_merge(plan.federation, merge, accepted_at=accepted_at, now=self._clock.now())
+        times = MergeTimes(
+            accepted_at=tuple(queued.delta.accepted_at for queued in intake.accepted),
+            bases_published_at=intake.bases_published_at,
+            published_at=self._clock.now(),
+        )
+        self._metrics.observe_merge(plan.federation, merge, times)
         log.info(
             "%s: version %d %s: %d deltas, staleness %s, calibration loss %s",
             plan.federation,

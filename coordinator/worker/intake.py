@@ -15,7 +15,7 @@ from alignfed.errors import (
 )
 from alignfed.plan import FederationPlan
 from coordinator.algo.values import DeltaInput
-from coordinator.domain import Contribution, Head, QueuedDelta, Rejection
+from coordinator.domain import Contribution, Head, QueuedDelta, Rejection, VersionRecord
 from coordinator.ports import Store
 from coordinator.worker.payloads import fetch
 
@@ -27,12 +27,14 @@ DECODED_CACHE_BYTES = 512 << 20
 class Intake:
     """What came of a set of claimed deltas: `inputs[i]` belongs to `accepted[i]`.
 
-    `merged_by_agent` counts the merged deltas of every agent that is not revoked, zeros included.
+    `bases_published_at[i]` is when the base version of `accepted[i]` was published, in Unix seconds. `merged_by_agent`
+    counts the merged deltas of every agent that is not revoked, zeros included.
     """
 
     accepted: tuple[QueuedDelta, ...]
     inputs: tuple[DeltaInput, ...]
     rejections: tuple[Rejection, ...]
+    bases_published_at: tuple[float, ...]
     merged_by_agent: dict[str, int]
 
 
@@ -49,10 +51,11 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
     keep_decoded = decoded_bytes <= DECODED_CACHE_BYTES
     accepted: list[QueuedDelta] = []
     inputs: list[DeltaInput] = []
+    bases_published_at: list[float] = []
     rejections: list[Rejection] = []
     for queued in sorted(deltas, key=lambda queued: queued.delta.delta_id):
         try:
-            await _check_still_welcome(store, head, queued, merged_by_agent)
+            base = await _welcome_base(store, head, queued, merged_by_agent)
             load = _loader(await fetch(store.blobs, queued.delta.payload), plan, queued, keep_decoded=keep_decoded)
             load()
         except (Rejected, StoreCorrupt) as error:
@@ -60,16 +63,18 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
             continue
         accepted.append(queued)
         inputs.append(_input(queued, head, load))
+        bases_published_at.append(base.created_at)
     return Intake(
         accepted=tuple(accepted),
         inputs=tuple(inputs),
         rejections=tuple(rejections),
+        bases_published_at=tuple(bases_published_at),
         merged_by_agent=merged_by_agent,
     )
 
 
-async def _check_still_welcome(store: Store, head: Head, queued: QueuedDelta, members: Container[str]) -> None:
-    """Check again what may have changed since the delta was accepted."""
+async def _welcome_base(store: Store, head: Head, queued: QueuedDelta, members: Container[str]) -> VersionRecord:
+    """Return the delta's base version, after checking again what may have changed since the delta was accepted."""
     delta = queued.delta
     if delta.agent_id not in members:
         raise AgentRevoked(f"agent {delta.agent_id} was revoked before this delta was merged")
@@ -81,6 +86,7 @@ async def _check_still_welcome(store: Store, head: Head, queued: QueuedDelta, me
     base = await store.versions.get(delta.federation, delta.base.number)
     if base.abandoned or base.id != delta.base:
         raise BaseVersionOtherBranch(f"version {delta.base.number} was rolled back: train from the head")
+    return base
 
 
 def _loader(

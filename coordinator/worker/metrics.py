@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -20,6 +21,15 @@ _LOSS_CHANGE_BUCKETS = (-1.0, -0.3, -0.1, -0.03, -0.01, 0.0, 0.01, 0.03, 0.1, 0.
 _SECONDS_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 _STORE_BUCKETS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 _AGE_BUCKETS = (1, 3, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 14_400, 86_400)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MergeTimes:
+    """When a merge's deltas were accepted, their base versions published, and the merge itself. Unix seconds."""
+
+    accepted_at: tuple[float, ...]
+    bases_published_at: tuple[float, ...]
+    published_at: float
 
 
 class WorkerMetrics:
@@ -46,6 +56,13 @@ class WorkerMetrics:
         self.end_to_end = Histogram(
             "alignfed_delta_end_to_end_seconds",
             "From acceptance of a delta to publication of the version that contains it.",
+            fed,
+            buckets=_AGE_BUCKETS,
+            registry=registry,
+        )
+        self.staleness_age = Histogram(
+            "alignfed_delta_staleness_seconds",
+            "Age of a delta's base version when the delta is merged.",
             fed,
             buckets=_AGE_BUCKETS,
             registry=registry,
@@ -98,7 +115,7 @@ class WorkerMetrics:
         """Record one call to the store."""
         self.store_command_duration.labels(op).observe(seconds)
 
-    def observe_merge(self, federation: str, record: MergeRecord, *, accepted_at: Iterable[float], now: float) -> None:
+    def observe_merge(self, federation: str, record: MergeRecord, times: MergeTimes) -> None:
         """Record what a published merge consisted of."""
         self.merges.labels(federation, "committed").inc()
         for delta in record.deltas:
@@ -107,8 +124,10 @@ class WorkerMetrics:
         for group in record.groups:
             self.group_size.labels(federation).observe(group.deltas)
             self.alignment_cosine.labels(federation).observe(group.cosine)
-        for accepted in accepted_at:
-            self.end_to_end.labels(federation).observe(max(0.0, now - accepted))
+        for accepted in times.accepted_at:
+            self.end_to_end.labels(federation).observe(max(0.0, times.published_at - accepted))
+        for base in times.bases_published_at:
+            self.staleness_age.labels(federation).observe(max(0.0, times.published_at - base))
         if record.calibration_loss_before is not None and record.calibration_loss_after is not None:
             change = record.calibration_loss_after - record.calibration_loss_before
             self.loss_change.labels(federation).observe(change)

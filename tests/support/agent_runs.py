@@ -12,7 +12,7 @@ from alignfed.codec import Factors
 from alignfed.plan import FederationPlan
 from edge_agent.domain import Totals
 from edge_agent.runtime import AgentProcess, AgentSettings, MakeTrainer
-from edge_agent.trainer import TrainingJob, TrainingResult
+from edge_agent.training.trainer import TrainingJob, TrainingResult
 
 STOP_SECONDS = 20.0
 
@@ -29,7 +29,7 @@ def read_status(settings: AgentSettings) -> dict[str, Any]:
 
 
 class AddingTrainer:
-    """Implements `edge_agent.trainer.Trainer`: adds `amount` to every element, in place.
+    """Implements `edge_agent.training.trainer.Trainer`: adds `amount` to every element, in place.
 
     Args:
         amount: What a delta then holds.

@@ -21,9 +21,9 @@ from alignfed.errors import (
     VersionNotFound,
 )
 from alignfed.plan import FederationPlan
-from edge_agent.client import CoordinatorClient
 from edge_agent.domain import Capabilities, ResumeAt, TlsFiles
-from edge_agent.download import AdapterDownload
+from edge_agent.wire.client import CoordinatorClient
+from edge_agent.wire.download import AdapterDownload
 from tests.support.live_coordinator import LiveCoordinator
 from tests.support.prepared_deltas import prepared
 from tests.support.tiny_federation import fresh_adapter

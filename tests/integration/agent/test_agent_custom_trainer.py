@@ -14,12 +14,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from alignfed.plan import FederationPlan
-from edge_agent.base_model import load_tokenizer
-from edge_agent.compute import Compute
-from edge_agent.data import read_corpus
-from edge_agent.lora_trainer import LoraTrainer
-from edge_agent.tokens import tokenise
-from edge_agent.trainer import TrainingJob
+from edge_agent.data.sources import read_corpus
+from edge_agent.data.tokens import tokenise
+from edge_agent.training.base_model import load_tokenizer
+from edge_agent.training.compute import Compute
+from edge_agent.training.lora_trainer import LoraTrainer
+from edge_agent.training.trainer import TrainingJob
 from tests.support.live_coordinator import LiveCoordinator
 from tests.support.prepared_deltas import BASE
 

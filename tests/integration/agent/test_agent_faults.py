@@ -18,11 +18,11 @@ from alignfed.codec import encode
 from alignfed.errors import CoordinatorUnreachable
 from alignfed.plan import Encoding, FederationPlan, TensorSpec
 from coordinator.domain import DeltaState
-from edge_agent.client import CoordinatorClient
 from edge_agent.domain import Capabilities, ResumeAt
-from edge_agent.download import AdapterDownload
-from edge_agent.outbox import Outbox
-from edge_agent.trainer import TrainingJob
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.training.trainer import TrainingJob
+from edge_agent.wire.client import CoordinatorClient
+from edge_agent.wire.download import AdapterDownload
 from tests.support.agent_runs import AddingTrainer, AgentThread, MakeSettings, read_status
 from tests.support.live_coordinator import LiveCoordinator
 from tests.support.tiny_federation import CHUNK_BYTES, RANK, fresh_adapter, tiny_plan, write_rows
@@ -192,7 +192,7 @@ def test_a_restarting_coordinator_costs_nothing_but_time(
 def test_private_data_never_leaves(
     coordinator: LiveCoordinator, plan: FederationPlan, settings: MakeSettings, tmp_path: Path
 ) -> None:
-    from edge_agent.workload import read_workload
+    from edge_agent.training.workload import read_workload
 
     source = write_rows(tmp_path / f"{SECRET}.jsonl", secret=SECRET)
     workload = read_workload(data=[str(source)], extensions=None, device="cpu", precision="fp32", threads=1)

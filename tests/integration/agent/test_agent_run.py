@@ -13,9 +13,9 @@ from alignfed.codec import Factors
 from alignfed.errors import AgentRevoked, DataUnusable, NonFinite, RequestInvalid, UnknownFederation, WrongBaseModel
 from alignfed.plan import FederationPlan, Retention
 from edge_agent.metrics import AgentMetrics
-from edge_agent.outbox import Outbox
-from edge_agent.trainer import TrainingJob, TrainingResult
-from edge_agent.workload import read_workload
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.training.trainer import TrainingJob, TrainingResult
+from edge_agent.training.workload import read_workload
 from tests.support.agent_runs import AddingTrainer, AgentThread, MakeSettings, read_status
 from tests.support.live_coordinator import LiveCoordinator
 from tests.support.tiny_federation import fresh_adapter, tiny_plan, write_rows

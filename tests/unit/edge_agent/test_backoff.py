@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignfed.errors import QueueFull
-from edge_agent.backoff import LONGEST_HINT_SECONDS, RETRY_AFTER, delays, wait_seconds
+from edge_agent.wire.backoff import LONGEST_HINT_SECONDS, RETRY_AFTER, delays, wait_seconds
 
 
 @given(st.integers(0, 2**32), st.floats(0.01, 5), st.floats(0.01, 100))

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from alignfed.base_model import digest_of, locate
 from alignfed.errors import WrongBaseModel
 from alignfed.plan import BaseModel
-from edge_agent.base_model import check_base_model, load_tokenizer
+from edge_agent.training.base_model import check_base_model, load_tokenizer
 
 
 def model(directory: Path, value: float) -> BaseModel:

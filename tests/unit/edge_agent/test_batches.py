@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.batches import collate, index_batches
-from edge_agent.tokens import IGNORED, Example
+from edge_agent.data.batches import collate, index_batches
+from edge_agent.data.tokens import IGNORED, Example
 
 
 def take(batches: int, count: int, batch_size: int, *, seed: int = 1, skip: int = 0) -> list[list[int]]:

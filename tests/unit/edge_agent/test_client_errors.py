@@ -12,8 +12,8 @@ from grpc_status import rpc_status
 
 from alignfed.errors import ERRORS_BY_REASON, CoordinatorUnreachable, Rejected, RequestInvalid, Unavailable
 from coordinator.service.rpc_errors import CATALOG, status_of
-from edge_agent.backoff import RETRY_AFTER
-from edge_agent.client_errors import error_of
+from edge_agent.wire.backoff import RETRY_AFTER
+from edge_agent.wire.errors import error_of
 
 
 class FailedCall(grpc.RpcError):

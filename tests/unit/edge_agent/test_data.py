@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from alignfed.errors import DataUnusable
-from edge_agent.data import MAX_TEXT_BYTES, read_corpus
+from edge_agent.data.sources import MAX_TEXT_BYTES, read_corpus
 
 
 def jsonl(path: Path, *rows: object) -> str:

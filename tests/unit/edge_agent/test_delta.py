@@ -11,9 +11,9 @@ from alignfed.chunks import sha256_of
 from alignfed.codec import Factors, decode
 from alignfed.errors import ManifestMismatch, NonFinite, RequestInvalid
 from alignfed.plan import BaseModel, Encoding, FederationPlan, Lora, TensorSpec
-from edge_agent.delta import BaseAdapter, delta_of, prepare_delta
 from edge_agent.domain import DeltaMeta
-from edge_agent.trainer import TrainingResult
+from edge_agent.training.delta import BaseAdapter, delta_of, prepare_delta
+from edge_agent.training.trainer import TrainingResult
 from tests.support.prepared_deltas import BASE
 
 PLAN = FederationPlan(

@@ -20,7 +20,7 @@ from alignfed.errors import (
 )
 from alignfed.plan import BaseModel, Encoding, FederationPlan, Limits, TensorSpec
 from edge_agent.domain import GlobalVersion
-from edge_agent.download import AdapterDownload
+from edge_agent.wire.download import AdapterDownload
 
 PLAN = FederationPlan(
     federation="fed",

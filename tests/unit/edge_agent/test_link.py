@@ -22,8 +22,8 @@ from alignfed.errors import (
 )
 from alignfed.plan import BaseModel, FederationPlan, Lora, Training
 from edge_agent.domain import Capabilities, HeadStatus, Registration
-from edge_agent.link import TRANSFER_TRIES, Link
 from edge_agent.stopping import Interrupted
+from edge_agent.wire.link import TRANSFER_TRIES, Link
 from tests.support.prepared_deltas import BASE
 
 PLAN = FederationPlan(federation="fed", base_model=BaseModel(name="m"))

@@ -15,12 +15,12 @@ from transformers import AutoModelForCausalLM
 from alignfed.codec import Factors
 from alignfed.errors import ManifestMismatch, NonFinite, RequestInvalid
 from alignfed.plan import FederationPlan, Lora, TensorSpec
-from edge_agent.base_model import load_tokenizer
-from edge_agent.compute import Compute, choose_compute
-from edge_agent.data import read_corpus
-from edge_agent.lora_trainer import LoraTrainer
-from edge_agent.tokens import TrainingSet, tokenise
-from edge_agent.trainer import Interrupted, StepReport, TrainingJob
+from edge_agent.data.sources import read_corpus
+from edge_agent.data.tokens import TrainingSet, tokenise
+from edge_agent.training.base_model import load_tokenizer
+from edge_agent.training.compute import Compute, choose_compute
+from edge_agent.training.lora_trainer import LoraTrainer
+from edge_agent.training.trainer import Interrupted, StepReport, TrainingJob
 from tests.support.prepared_deltas import BASE
 from tests.support.tiny_federation import fresh_adapter, tiny_plan, write_rows
 

@@ -13,7 +13,7 @@ import pytest
 
 from alignfed.chunks import sha256_of
 from edge_agent.domain import DeltaState, Receipt
-from edge_agent.outbox import REJECTED_KEPT, Outbox
+from edge_agent.outbox.outbox import REJECTED_KEPT, Outbox
 from tests.support.prepared_deltas import prepared
 
 KILLS = 12
@@ -23,7 +23,7 @@ WRITER = """
 import random, sys
 from pathlib import Path
 from edge_agent.domain import DeltaState, Receipt
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from tests.support.prepared_deltas import prepared
 
 root, seed, first = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

@@ -15,7 +15,7 @@ from alignfed.plan import AGENT_ID
 from edge_agent.domain import Totals
 from edge_agent.journal import Journal
 from edge_agent.metrics import AgentMetrics
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from edge_agent.runtime import AgentSettings
 from edge_agent.state import StateDirectory
 from edge_agent.status import Activity, AgentStatus, StatusFile

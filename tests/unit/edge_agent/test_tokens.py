@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from alignfed.errors import DataUnusable
 from alignfed.rows import Row, row_of, text_row
-from edge_agent.tokens import IGNORED, SHORTEST_TEXT_TOKENS, Example, tokenise
+from edge_agent.data.tokens import IGNORED, SHORTEST_TEXT_TOKENS, Example, tokenise
 
 CHATML = (
     "{% for message in messages %}{{ '<|' + message.role + '|>' + message.content + '<|end|>\n' }}{% endfor %}"

@@ -14,8 +14,8 @@ import grpc
 
 from alignfed.errors import CoordinatorUnreachable, RequestInvalid
 from alignfed.settings import parse_listen
-from edge_agent.client_errors import error_of
 from edge_agent.domain import TlsFiles
+from edge_agent.wire.errors import error_of
 
 CALL_SECONDS = 20.0
 """Deadline of a call that moves a few kilobytes; the coordinator answers in milliseconds unless its store hangs."""

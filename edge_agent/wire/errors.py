@@ -7,7 +7,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from alignfed.errors import ERROR_DOMAIN, ERRORS_BY_REASON, AlignFedError, CoordinatorUnreachable, RequestInvalid
-from edge_agent.backoff import RETRY_AFTER
+from edge_agent.wire.backoff import RETRY_AFTER
 
 _TEMPORARY = frozenset(
     {

@@ -10,7 +10,7 @@ from alignfed.codec import Factors, check_finite, check_manifest, encode, manife
 from alignfed.errors import RequestInvalid
 from alignfed.plan import FederationPlan
 from edge_agent.domain import DeltaMeta, GlobalVersion, PreparedDelta
-from edge_agent.trainer import TrainingResult
+from edge_agent.training.trainer import TrainingResult
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

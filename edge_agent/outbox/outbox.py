@@ -21,7 +21,7 @@ from pathlib import Path
 
 from alignfed.plain import PlainValueError
 from edge_agent.domain import DeltaMeta, PreparedDelta, Receipt
-from edge_agent.durable import replace_json, sync_directory, write_synced
+from edge_agent.outbox.durable import replace_json, sync_directory, write_synced
 
 META_NAME = "meta.json"
 PAYLOAD_NAME = "payload.safetensors"

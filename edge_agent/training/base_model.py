@@ -10,7 +10,7 @@ from typing import Any
 from alignfed.base_model import digest_of
 from alignfed.errors import WrongBaseModel
 from alignfed.plan import BaseModel
-from edge_agent.durable import replace_json
+from edge_agent.outbox.durable import replace_json
 
 logger = logging.getLogger(__name__)
 

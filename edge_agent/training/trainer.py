@@ -1,7 +1,7 @@
 """What the agent asks of a training loop: adapter in, adapter and example count out.
 
-Whoever has a loop of their own implements `Trainer` (see examples/custom_trainer.py); `edge_agent.lora_trainer` is the
-one the agent brings along.
+Whoever has a loop of their own implements `Trainer` (see examples/custom_trainer.py); the agent brings one along in
+`edge_agent.training.lora_trainer`.
 """
 
 from __future__ import annotations

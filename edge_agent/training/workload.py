@@ -11,12 +11,12 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from alignfed.plan import FederationPlan
-from edge_agent.base_model import load_tokenizer
-from edge_agent.compute import Compute, choose_compute, memory_bytes
-from edge_agent.data import TEXT_EXTENSIONS, Corpus, read_corpus
-from edge_agent.lora_trainer import LoraTrainer
-from edge_agent.tokens import TrainingSet, tokenise
-from edge_agent.trainer import Trainer
+from edge_agent.data.sources import TEXT_EXTENSIONS, Corpus, read_corpus
+from edge_agent.data.tokens import TrainingSet, tokenise
+from edge_agent.training.base_model import load_tokenizer
+from edge_agent.training.compute import Compute, choose_compute, memory_bytes
+from edge_agent.training.lora_trainer import LoraTrainer
+from edge_agent.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def read_workload(
     """Read the data and choose the device; the first thing an agent does, so that mistakes show at once.
 
     Args:
-        data: Sources, as `edge_agent.data` describes.
+        data: Sources, as `edge_agent.data.sources` describes.
         extensions: Endings of text files, separated by commas; None for the usual ones.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `bf16` or `fp32`.

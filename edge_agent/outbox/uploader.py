@@ -11,9 +11,9 @@ from typing import Protocol
 from alignfed.errors import AgentRevoked, Rejected, RequestInvalid, UnknownAgent, UnknownFederation, WrongBaseModel
 from edge_agent.domain import DeltaMeta, DeltaState, Receipt, ResumeAt
 from edge_agent.journal import Journal
-from edge_agent.link import Link
-from edge_agent.outbox import Outbox, OutboxEntry
+from edge_agent.outbox.outbox import Outbox, OutboxEntry
 from edge_agent.stopping import Interrupted
+from edge_agent.wire.link import Link
 
 SETTLE_SECONDS = 10.0
 """How often acknowledged deltas are asked about, besides at every new head: only disk space waits for the answer."""
@@ -22,7 +22,7 @@ FATAL = (AgentRevoked, UnknownAgent, UnknownFederation, RequestInvalid, WrongBas
 
 
 class UploadClient(Protocol):
-    """What the uploader needs of a client; see `edge_agent.client`."""
+    """What the uploader needs of a client; see `edge_agent.wire.client`."""
 
     def query_upload(self, delta_id: str, sha256: str) -> Receipt | ResumeAt:
         """Return the delta's receipt, or where its upload goes on."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from edge_agent.tokens import IGNORED, Example
+from edge_agent.data.tokens import IGNORED, Example
 
 
 def index_batches(count: int, batch_size: int, *, seed: int, skip_batches: int = 0) -> Iterator[list[int]]:

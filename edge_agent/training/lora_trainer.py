@@ -17,17 +17,17 @@ from transformers import AutoModelForCausalLM
 from alignfed.codec import Factors, check_manifest
 from alignfed.errors import NonFinite
 from alignfed.plan import FederationPlan, Lora
-from edge_agent.batches import collate, index_batches
-from edge_agent.compute import Compute
-from edge_agent.tokens import TrainingSet
-from edge_agent.trainer import Interrupted, StepReport, TrainingJob, TrainingResult
+from edge_agent.data.batches import collate, index_batches
+from edge_agent.data.tokens import TrainingSet
+from edge_agent.training.compute import Compute
+from edge_agent.training.trainer import Interrupted, StepReport, TrainingJob, TrainingResult
 
 _LIVE_NAME = ".default."
 """peft puts the adapter's name into the names of live parameters and leaves it out when it saves them."""
 
 
 class LoraTrainer:
-    """Implements `edge_agent.trainer.Trainer` with AdamW on LoRA factors; owns the base model.
+    """Implements `edge_agent.training.trainer.Trainer` with AdamW on LoRA factors; owns the base model.
 
     The base model is loaded once, in bf16 where that is faster; LoRA factors are always fp32.
 

@@ -20,9 +20,9 @@ from alignfed.errors import (
     UnknownAgent,
 )
 from alignfed.plan import FederationPlan
-from edge_agent.backoff import delays, wait_seconds
 from edge_agent.domain import Capabilities, Registration
 from edge_agent.stopping import Interrupted
+from edge_agent.wire.backoff import delays, wait_seconds
 
 TRANSFER_ERRORS = (ChunkChecksumMismatch, ChunkOutOfOrder, PayloadDigestMismatch, PayloadTruncated)
 """Damage on the way: the transfer is worth another try, from where it broke."""

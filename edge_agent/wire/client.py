@@ -11,10 +11,10 @@ from alignfed.errors import PayloadTruncated
 from alignfed.plan_proto import duration_to_proto, plan_from_proto
 from alignfed.v1 import agent_service_pb2 as pb
 from alignfed.v1 import agent_service_pb2_grpc, types_pb2
-from edge_agent.calls import CALL_SECONDS, Calls, transfer_seconds
 from edge_agent.domain import Capabilities, DeltaMeta, HeadStatus, Receipt, Registration, ResumeAt, TlsFiles
-from edge_agent.download import AdapterDownload
-from edge_agent.messages import (
+from edge_agent.wire.calls import CALL_SECONDS, Calls, transfer_seconds
+from edge_agent.wire.download import AdapterDownload
+from edge_agent.wire.messages import (
     capabilities_to_proto,
     chunk_from_proto,
     header_to_proto,

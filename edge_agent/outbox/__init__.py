@@ -1,0 +1,1 @@
+"""Deltas on disk until they are merged or rejected, and the thread that sends them."""

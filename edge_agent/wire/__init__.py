@@ -1,0 +1,1 @@
+"""The coordinator as the agent sees it: calls, downloads, retries. gRPC and protobuf stop here."""

@@ -193,14 +193,14 @@ class Deltas(Protocol):
         ...
 
     async def reclaim(self, federation: str, worker_id: str) -> list[QueuedDelta]:
-        """Take over every claimed delta, whoever claimed it, oldest first. Only the lease holder calls it. Idempotent."""
+        """Take over every claimed delta, whoever claimed it, oldest first. For the lease holder only. Idempotent."""
         ...
 
     async def count_attempt(self, federation: str, worker_id: str, deltas: Sequence[QueuedDelta]) -> list[QueuedDelta]:
         """Count one more attempt to merge these claimed deltas, durably and before it begins.
 
-        So a delta whose merge kills the worker is told from those that merely waited beside it. Idempotent: the count is
-        set to one more than each delta says.
+        So a delta whose merge kills the worker is told from those that merely waited beside it. Idempotent: the count
+        is set to one more than each delta says.
 
         Returns:
             The deltas with their new counts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignfed.codec import decode
-from alignfed.errors import ManifestMismatch, RequestInvalid, UnknownFederation, VersionNotFound
+from alignfed.errors import CoordinatorUnreachable, ManifestMismatch, RequestInvalid, UnknownFederation, VersionNotFound
 from alignfed.plan import Encoding, FederationPlan
 from coordinator.cli.main import main
 from coordinator.cli.operator_client import OperatorClient
@@ -241,3 +242,12 @@ def test_the_services_errors_arrive_as_they_were_raised(client: OperatorClient, 
 def test_the_agents_address_is_told_apart_from_the_operators(coordinator: LiveCoordinator) -> None:
     with OperatorClient(coordinator.address) as client, pytest.raises(RequestInvalid, match="--operator"):
         client.federations()
+
+
+def test_a_coordinator_that_hangs_is_given_up() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        with OperatorClient(address, call_seconds=0.3) as client, pytest.raises(CoordinatorUnreachable, match=address):
+            client.federations()

@@ -11,8 +11,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from alignfed.errors import RequestInvalid
 from coordinator.cli.init import TEMPLATES
 from coordinator.cli.main import alignfed, main
+from coordinator.cli.options import needs_extra
 from coordinator.cli.store_place import forget_store_url, note_store_url, noted_store_url
 
 CLOSED = "127.0.0.1:9"
@@ -143,12 +145,27 @@ def test_a_store_password_is_not_shown(run: Callable[..., tuple], monkeypatch: p
     assert "hunter2" not in out + err
 
 
+def test_a_store_that_does_not_answer_ends_the_coordinator_with_advice(run: Callable[..., tuple]) -> None:
+    store = ["--store-url", f"redis://{CLOSED}", "--store-patience-seconds", "0"]
+    code, _, err = run("coordinator", *store, "--metrics-listen", "", "--agent-listen", "127.0.0.1:0")
+    assert code == 1
+    assert "STORE_UNREACHABLE" in err
+
+
+def test_a_missing_optional_package_is_named_with_its_extra() -> None:
+    with pytest.raises(RequestInvalid, match=r"alignfed\[local\]") as caught, needs_extra("local"):
+        raise ImportError("No module named 'rich.live'", name="rich.live")
+    assert "needs rich," in caught.value.message
+    with pytest.raises(ImportError, match="broken"), needs_extra("local"):
+        raise ImportError("broken", name="coordinator.local")
+
+
 def test_a_worker_finds_the_embedded_store_that_a_coordinator_noted(tmp_path: Path) -> None:
     note_store_url(tmp_path, "unix:///run/store.sock")
     assert noted_store_url(tmp_path) == "unix:///run/store.sock"
     forget_store_url(tmp_path)
     forget_store_url(tmp_path)
-    with pytest.raises(Exception, match="alignfed coordinator"):
+    with pytest.raises(RequestInvalid, match="alignfed coordinator"):
         noted_store_url(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from coordinator.domain import Contribution
-from coordinator.local.progress import Pace, PlainProgress, agent_table, clock, headline
+from coordinator.local.progress import LiveProgress, Pace, PlainProgress, agent_table, clock, headline
 from coordinator.local.run_record import AgentSpec
 from coordinator.local.watch import Snapshot, agent_state
 from tests.unit.local.test_report import version
@@ -52,6 +52,16 @@ def test_the_table_tells_what_each_agent_does_and_has_contributed() -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for part in ("agent-1", "email", "2x", "training", "2/6", "2.500", "75%"):
         assert part in shown
+
+
+def test_the_live_table_is_redrawn_in_place_and_stays() -> None:
+    console = Console(width=120, file=io.StringIO(), force_terminal=True)
+    with LiveProgress(Pace(first=0, target=8), console) as progress:
+        progress.show(snapshot(1))
+        progress.show(snapshot(2))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert shown.rindex("version 2/8") > shown.find("version 1/8")
+    assert "agent-1" in shown
 
 
 def test_plain_progress_says_each_version_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,106 @@
+"""`alignfed coordinator`: one coordinator process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alignfed.settings import config_option, print_settings, set_up_logging
+from coordinator.cli.options import SERVER_SETTINGS, needs_extra
+from coordinator.cli.store_place import DEFAULT_DATA_DIR, forget_store_url, note_store_url
+from coordinator.service.config import ServiceConfig
+
+_DEFAULTS = ServiceConfig()
+
+
+@click.command("coordinator", short_help="Run a coordinator process.", context_settings=SERVER_SETTINGS)
+@config_option
+@click.option("--agent-listen", default=_DEFAULTS.agent_listen, help="Address for agents.")
+@click.option("--operator-listen", default=_DEFAULTS.operator_listen, help="Address for operators; keep it private.")
+@click.option(
+    "--store-url", default="", show_default=False, help="Redis or Valkey; without it an embedded Valkey is started."
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_DATA_DIR,
+    help="Data folder of the embedded Valkey.",
+)
+@click.option("--metrics-listen", default="127.0.0.1:9464", help="Address of /metrics; empty for none.")
+@click.option("--tls-certificate-file", default="", show_default=False, help="PEM certificate chain; empty for no TLS.")
+@click.option("--tls-key-file", default="", show_default=False, help="PEM private key of the certificate.")
+@click.option("--tls-client-ca-file", default="", show_default=False, help="PEM authority of clients' certificates.")
+@click.option(
+    "--max-active-uploads",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_active_uploads,
+    help="Uploads served at a time; each holds one chunk in memory.",
+)
+@click.option(
+    "--max-connection-age-seconds",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.max_connection_age_seconds,
+    help="Close connections gracefully after so long, so that a fleet spreads; 0 for never.",
+)
+@click.option("--share-port", is_flag=True, help="Let several coordinators listen on the same address.")
+@click.option(
+    "--drain-notice-seconds",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.drain_notice_seconds,
+    help="On SIGTERM: time between turning unhealthy and refusing connections.",
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.drain_seconds,
+    help="On SIGTERM: time for running calls to end.",
+)
+@click.option(
+    "--store-patience-seconds",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.store_patience_seconds,
+    help="How long to wait for the store at start.",
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="How much to log."
+)
+@click.pass_context
+def coordinator_command(
+    context: click.Context, /, store_url: str, data_dir: Path, metrics_listen: str, log_level: str, **service: Any
+) -> None:
+    """Run a coordinator: it serves agents and operators, and keeps everything in a store.
+
+    Any number of coordinators may share a store. SIGTERM drains: new work is refused, running calls end, then the
+    process exits with 0. Every option can be set as ALIGNFED_<OPTION>, or in a file given with --config; flags win over
+    the environment, the environment over the file.
+    """
+    print_settings(context)
+    set_up_logging(log_level)
+    with needs_extra("coordinator"):
+        from coordinator.service.process import run  # grpc and redis take longer to load than --help may take
+
+    config = ServiceConfig(**service)
+    with _store(store_url, data_dir) as url:
+        asyncio.run(run(config, url, metrics_listen))
+
+
+@contextlib.contextmanager
+def _store(store_url: str, data_dir: Path) -> Iterator[str]:
+    """Yield the store's URL; start an embedded Valkey when none is named."""
+    if store_url:
+        yield store_url
+        return
+    from coordinator.backends.embedded import EmbeddedValkey
+
+    with EmbeddedValkey(data_dir) as store:
+        noted = note_store_url(data_dir, store.url)
+        click.echo(f"embedded store: {store.url} (a worker on this machine finds it in {noted})", err=True)
+        try:
+            yield store.url
+        finally:
+            forget_store_url(data_dir)

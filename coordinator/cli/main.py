@@ -1,0 +1,62 @@
+"""The operator's command `alignfed`: assembled from one file per command group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from alignfed import __version__
+from alignfed.settings import exit_codes
+from coordinator.cli.agents import agents_group
+from coordinator.cli.control import pause_command, resume_command, rollback_command
+from coordinator.cli.coordinator import coordinator_command
+from coordinator.cli.dead_letters import dead_letters_group
+from coordinator.cli.export import export_command
+from coordinator.cli.federations import federations_group
+from coordinator.cli.init import init_command
+from coordinator.cli.status import status_command
+from coordinator.cli.up import up_command
+from coordinator.cli.versions import versions_command
+from coordinator.cli.worker import worker_command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="alignfed")
+def alignfed() -> None:
+    """Operate AlignFed: fine-tune one LoRA adapter on a fleet of unequal machines, without waiting for the slow ones.
+
+    `alignfed up` runs a whole federation on this machine. On several machines, run `alignfed coordinator` and `alignfed
+    worker` on one store, create a federation with `alignfed federations create`, and start `alignfed-agent run`
+    wherever there is private data.
+
+    Commands exit with 0 when done, 1 when they failed, and 2 on wrong usage or settings.
+    """
+
+
+for command in (
+    up_command,
+    init_command,
+    coordinator_command,
+    worker_command,
+    federations_group,
+    status_command,
+    versions_command,
+    agents_group,
+    dead_letters_group,
+    pause_command,
+    resume_command,
+    rollback_command,
+    export_command,
+):
+    alignfed.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; None for those of the process.
+    """
+    with exit_codes():
+        alignfed(args=arguments, prog_name="alignfed")

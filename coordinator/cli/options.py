@@ -1,0 +1,86 @@
+"""Options and arguments that several commands share, and the connection that most of them open."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alignfed.errors import RequestInvalid
+
+if TYPE_CHECKING:
+    from coordinator.cli.operator_client import OperatorClient
+
+DEFAULT_OPERATOR = "127.0.0.1:7301"
+
+SERVER_SETTINGS: dict[str, Any] = {"auto_envvar_prefix": "ALIGNFED", "show_default": True}
+"""Context settings of long-running commands: every option can also be set as `ALIGNFED_<OPTION>`."""
+
+_OWN_PACKAGES = frozenset({"alignfed", "coordinator"})
+
+Command = Callable[..., Any]
+Connect = Callable[[], "OperatorClient"]
+"""Opens a client of the coordinator that the command's options name; use it as a context manager."""
+
+
+def operator_options(command: Command) -> Command:
+    """Add `--operator` and `--tls-ca`, handed over together as one argument `connect`."""
+
+    @click.option(
+        "--operator",
+        envvar="ALIGNFED_OPERATOR",
+        default=DEFAULT_OPERATOR,
+        show_default=True,
+        metavar="HOST:PORT",
+        help="Operator address of a coordinator; also ALIGNFED_OPERATOR.",
+    )
+    @click.option(
+        "--tls-ca",
+        envvar="ALIGNFED_TLS_CA",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="PEM file of the authority that signed the coordinator's certificate; without it the connection is plain.",
+    )
+    @functools.wraps(command)
+    def with_connect(*arguments: Any, operator: str, tls_ca: Path | None, **options: Any) -> Any:
+        def connect() -> OperatorClient:
+            from coordinator.cli.operator_client import OperatorClient  # grpc takes longer to load than --help may
+
+            return OperatorClient(operator, tls_ca=tls_ca)
+
+        return command(*arguments, connect=connect, **options)
+
+    return with_connect
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Run imports that need an optional part of AlignFed.
+
+    Raises:
+        RequestInvalid: A package of that part is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in _OWN_PACKAGES:
+            raise  # a defect, not a missing package
+        raise RequestInvalid(
+            f"this command needs {package or 'a package'}, which is not installed: pip install 'alignfed[{extra}]'"
+        ) from error
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`."""
+    return click.option("--json", "json_wanted", is_flag=True, help="Print JSON for scripts instead of a table.")(
+        command
+    )
+
+
+def federation_argument(command: Command) -> Command:
+    """Add the argument FEDERATION."""
+    return click.argument("federation")(command)

@@ -1,0 +1,78 @@
+"""`alignfed versions`: what was published, and how each version came about."""
+
+from __future__ import annotations
+
+import click
+
+from coordinator.cli.operator_views import VersionView
+from coordinator.cli.options import Connect, federation_argument, json_option, operator_options
+from coordinator.cli.tables import ago, aligned, as_json, facts
+
+
+@click.command("versions", short_help="List versions, show a merge record.")
+@federation_argument
+@click.argument("number", type=click.IntRange(min=0), required=False)
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most this many versions.")
+@operator_options
+@json_option
+def versions_command(federation: str, number: int | None, limit: int, connect: Connect, json_wanted: bool) -> None:
+    """List the versions of FEDERATION, newest first; with NUMBER, show that version's merge record.
+
+    The merge record names every delta in the version with its agent, staleness, weight and the coefficient that it was
+    multiplied by, the version groups with their alignment, and the loss on the calibration set before and after.
+    """
+    with connect() as client:
+        if number is not None:
+            version = client.version(federation, number)
+            click.echo(as_json(version) if json_wanted else describe_version(version))
+            return
+        versions = client.versions(federation, limit=limit)
+        click.echo(as_json(versions) if json_wanted else _table(versions))
+
+
+def _table(versions: list[VersionView]) -> str:
+    header = ["version", "epoch", "kind", "deltas", "calibration loss", "serves", "published", "digest"]
+    return aligned(header, [[*_row(version), version.id.digest[:12]] for version in versions])
+
+
+def _row(version: VersionView) -> list[object]:
+    kind = f"{version.kind} (abandoned)" if version.abandoned else str(version.kind)
+    serves = "average" if version.serves_average else "raw"
+    return [
+        version.id.number,
+        version.id.epoch,
+        kind,
+        version.deltas,
+        version.calibration_loss,
+        serves,
+        ago(version.created_at),
+    ]
+
+
+def describe_version(version: VersionView) -> str:
+    """Return one version with its merge record as text."""
+    names = ["version", "epoch", "kind", "deltas", "calibration loss", "serves", "published"]
+    lines = [*zip(names, _row(version), strict=True), ("parent", version.parent), ("digest", version.id.digest)]
+    merge = version.merge
+    if merge is None:
+        return facts(lines)
+    lines += [
+        ("recipe", merge.recipe),
+        ("server lr", merge.server_learning_rate),
+        ("loss before", merge.calibration_loss_before),
+        ("loss after", merge.calibration_loss_after),
+        ("loss served", merge.calibration_loss_served),
+    ]
+    deltas = aligned(
+        ["delta", "agent", "base", "staleness", "examples", "weight", "coefficient", "cosine", "norm"],
+        [
+            [d.delta_id, d.agent_id, d.base.number, d.staleness_versions, d.examples, d.weight, d.coefficient, d.cosine,
+             d.norm]
+            for d in merge.deltas
+        ],
+    )  # fmt: skip
+    groups = aligned(
+        ["base", "deltas", "alignment", "cosine", "objective before", "after"],
+        [[g.base.number, g.deltas, g.method, g.cosine, g.objective_before, g.objective_after] for g in merge.groups],
+    )
+    return f"{facts(lines)}\n\n{deltas}\n\n{groups}"

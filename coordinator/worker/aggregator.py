@@ -13,7 +13,7 @@ from alignfed.errors import CandidateGated, ManifestMismatch, NonFinite, Rejecte
 from alignfed.plan import FederationPlan
 from coordinator.algo.aggregate import aggregate
 from coordinator.algo.average import moving_average
-from coordinator.algo.judge import UNJUDGED, Judged, Trial, judge
+from coordinator.algo.judge import UNJUDGED, Judged, Trial, Verdict, judge
 from coordinator.algo.recipes import get_recipe
 from coordinator.algo.values import Aggregated, AggregationInput
 from coordinator.domain import (
@@ -154,31 +154,8 @@ class Aggregator:
     async def _publish(
         self, intake: Intake, parent: Parent, aggregated: Aggregated, judged: Judged, *, token: int
     ) -> None:
-        blobs, plan, now = self._store.blobs, self._plan, self._clock.now()
-        number = parent.record.id.number + 1
-        name = f"{token}-{number}"
-        adapter = await store_adapter(blobs, plan, judged.adapter, name=name, at=now)
-        average = await store_adapter(blobs, plan, judged.average, name=f"{name}-average", at=now)
-        verdict = judged.verdict
-        merge = MergeRecord(
-            recipe=self._recipe.name,
-            server_learning_rate=plan.aggregation.server_learning_rate * verdict.step_scale,
-            deltas=aggregated.deltas,
-            groups=aggregated.groups,
-            calibration_loss_before=verdict.loss_before,
-            calibration_loss_after=verdict.loss_after,
-            calibration_loss_served=verdict.loss_served,
-        )
-        version = VersionRecord(
-            id=VersionId(epoch=token, number=number, digest=adapter.sha256),
-            kind=VersionKind.MERGE,
-            parent=parent.record.id.number,
-            adapter=adapter,
-            average=average,
-            served_average=verdict.serve_average,
-            merge=merge,
-            created_at=now,
-        )
+        plan = self._plan
+        version = await self._store_version(parent, judged, self._record(aggregated, judged.verdict), token=token)
         commit = Commit(
             federation=plan.federation,
             token=token,
@@ -187,23 +164,57 @@ class Aggregator:
             merged=intake.accepted,
         )
         outcome = await self._store.versions.commit(commit)
-        if verdict.loss_after is not None:
-            self._judged[version.id.digest] = verdict.loss_after
-        times = MergeTimes(
-            accepted_at=tuple(queued.delta.accepted_at for queued in intake.accepted),
-            bases_published_at=intake.bases_published_at,
-            published_at=self._clock.now(),
-        )
-        self._metrics.observe_merge(plan.federation, merge, times)
+        loss = judged.verdict.loss_after
+        if loss is not None:
+            self._judged[version.id.digest] = loss
+        self._observe(intake, version)
         log.info(
             "%s: version %d %s: %d deltas, staleness %s, calibration loss %s",
             plan.federation,
-            number,
+            version.id.number,
             outcome.value,
-            len(merge.deltas),
-            [delta.staleness_versions for delta in merge.deltas],
-            verdict.loss_after,
+            len(aggregated.deltas),
+            [delta.staleness_versions for delta in aggregated.deltas],
+            "not judged" if loss is None else f"{loss:.4f}",
         )
+
+    def _record(self, aggregated: Aggregated, verdict: Verdict) -> MergeRecord:
+        return MergeRecord(
+            recipe=self._recipe.name,
+            server_learning_rate=self._plan.aggregation.server_learning_rate * verdict.step_scale,
+            deltas=aggregated.deltas,
+            groups=aggregated.groups,
+            calibration_loss_before=verdict.loss_before,
+            calibration_loss_after=verdict.loss_after,
+            calibration_loss_served=verdict.loss_served,
+        )
+
+    async def _store_version(self, parent: Parent, judged: Judged, merge: MergeRecord, *, token: int) -> VersionRecord:
+        """Store the payloads, unclaimed until the commit adopts them, and return the version that refers to them."""
+        blobs, now = self._store.blobs, self._clock.now()
+        number = parent.record.id.number + 1
+        name = f"{token}-{number}"
+        adapter = await store_adapter(blobs, self._plan, judged.adapter, name=name, at=now)
+        average = await store_adapter(blobs, self._plan, judged.average, name=f"{name}-average", at=now)
+        return VersionRecord(
+            id=VersionId(epoch=token, number=number, digest=adapter.sha256),
+            kind=VersionKind.MERGE,
+            parent=parent.record.id.number,
+            adapter=adapter,
+            average=average,
+            served_average=judged.verdict.serve_average,
+            merge=merge,
+            created_at=now,
+        )
+
+    def _observe(self, intake: Intake, version: VersionRecord) -> None:
+        assert version.merge is not None
+        times = MergeTimes(
+            accepted_at=tuple(queued.delta.accepted_at for queued in intake.accepted),
+            bases_published_at=intake.bases_published_at,
+            published_at=version.created_at,
+        )
+        self._metrics.observe_merge(self._plan.federation, version.merge, times)
 
     async def _merge_without_culprit(self, intake: Intake, error: Rejected, *, token: int) -> None:
         """Reject the delta that the method refused, then merge the others."""

@@ -1,0 +1,37 @@
+"""Port: all ports together."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from coordinator.ports.agents import Agents
+from coordinator.ports.blobs import Blobs
+from coordinator.ports.deltas import Deltas
+from coordinator.ports.federations import Federations
+from coordinator.ports.feed import HeadFeed
+from coordinator.ports.leases import Leases
+from coordinator.ports.versions import Versions
+
+
+class Store(Protocol):
+    """All ports of one store, and its lifecycle."""
+
+    federations: Federations
+    agents: Agents
+    blobs: Blobs
+    deltas: Deltas
+    versions: Versions
+    leases: Leases
+    feed: HeadFeed
+
+    async def check(self) -> None:
+        """Check that the store answers and is safe to keep deltas in. Called once at start.
+
+        Raises:
+            StoreUnsafe: Its eviction policy could lose data, or its version is too old; says what to set.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections. Idempotent."""
+        ...

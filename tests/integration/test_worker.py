@@ -292,3 +292,55 @@ async def test_fleet_figures_are_exported_by_the_leader_and_dropped_when_it_stop
         assert metrics.registry.get_sample_value("alignfed_participation_jain_ratio", labels) == pytest.approx(0.5)
         assert metrics.registry.get_sample_value("alignfed_unserved_agents_ratio", labels) == pytest.approx(0.5)
     assert metrics.registry.get_sample_value("alignfed_global_version", {"federation": plan.federation}) is None
+
+
+STALENESS_AND_FAIRNESS = {
+    "alignfed_delta_staleness_versions_count": {"stage": "merge"},
+    "alignfed_delta_staleness_seconds_count": {},
+    "alignfed_delta_end_to_end_seconds_count": {},
+    "alignfed_staleness_weight_ratio_count": {},
+    "alignfed_version_group_size_count": {},
+    "alignfed_alignment_cosine_ratio_count": {},
+    "alignfed_merge_duration_seconds_count": {"stage": "aggregate"},
+    "alignfed_merges_total": {"outcome": "committed"},
+    "alignfed_participation_jain_ratio": {"window": "1h"},
+    "alignfed_participation_gini_ratio": {"window": "1h"},
+    "alignfed_weight_jain_ratio": {"window": "1d"},
+    "alignfed_weight_gini_ratio": {"window": "1d"},
+    "alignfed_participation_top1pct_share_ratio": {},
+    "alignfed_active_agents": {"window": "1h"},
+    "alignfed_tier_weight_share_ratio": {"tier": "unnamed"},
+    "alignfed_global_version_timestamp_seconds": {},
+    "alignfed_lease_epoch": {},
+}
+
+
+async def test_the_figures_of_staleness_and_fairness_move_and_name_no_agent() -> None:
+    store, plan = open_memory_store(), merging_plan()
+    await create_federation(store, plan, "agent-1", "agent-2")
+    await store.agents.seen(plan.federation, {"agent-1": 4e9, "agent-2": 4e9})
+    async with running_worker(store) as metrics:
+        initial = (await store.versions.head(plan.federation)).id
+        for stale in (initial, None):
+            deltas = [await send_delta(store, plan, 1.0, base=stale) for _ in range(3)]
+            deltas.append(await send_delta(store, plan, 1.0, base=stale, agent_id="agent-2"))
+            await settled(store, *deltas)
+
+        def missing() -> list[str]:
+            value = metrics.registry.get_sample_value
+            return [
+                name
+                for name, labels in STALENESS_AND_FAIRNESS.items()
+                if not value(name, {"federation": plan.federation, **labels})
+            ]
+
+        async def all_move() -> bool:
+            return not missing()
+
+        await eventually(all_move, what=f"these figures are above zero: {missing()}")
+        stale_sum = metrics.registry.get_sample_value(
+            "alignfed_delta_staleness_versions_sum", {"federation": plan.federation, "stage": "merge"}
+        )
+        assert stale_sum
+        labels = {value for family in metrics.registry.collect() for s in family.samples for value in s.labels.values()}
+        assert not {"agent-1", "agent-2"} & labels

@@ -30,7 +30,7 @@ $(VENV)/.torch: constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and "AlignFed needs Python >= 3.11, this is %d.%d: make PYTHON=python3.11" % v)'
 	@$(PYTHON) -m venv $(VENV)
 	@# a build of torch without CUDA first, so that what follows finds it installed
-	@$(PIP) install --retries 1 --timeout 15 --no-deps --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
+	@$(PIP) --quiet install --retries 1 --timeout 15 --no-deps --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
 	@touch $@
 
 $(VENV)/.local: $(VENV)/.torch pyproject.toml

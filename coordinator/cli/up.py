@@ -86,7 +86,7 @@ def up_command(
     in PEFT format, merge records, plots, report) are in RUN_DIR/results, logs in RUN_DIR/logs.
 
     Ctrl-C stops everything cleanly. A folder that holds a run already is resumed with --resume: until --versions in
-    all, or by so many more when it has them. --new starts another run in a numbered folder next to it.
+    all, or by so many more once it has them and has reported. --new starts another run in a numbered folder next to it.
     """
     print_settings(context)
     factors, paths = parse_slowdowns(",".join(slowdowns)), expand(data)

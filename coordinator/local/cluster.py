@@ -78,7 +78,7 @@ class Cluster:
                 "--slowdown": f"{agent.slowdown:g}",
                 "--tier": tier_of(agent.slowdown),
                 "--threads": "1",
-                "--nice": "5",
+                "--nice": "10",
             }
             words = [word for pair in arguments.items() for word in pair]
             log = self._folder.log(agent.agent_id)

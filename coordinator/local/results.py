@@ -128,6 +128,6 @@ def write_report(report: Report, folder: Path) -> str:
     """Write report and plots, and return the report as text."""
     text = report_text(report, results=folder)
     (folder / "report.md").write_text(text, "utf-8")
-    (folder / "report.json").write_text(as_json(report) + "\n", "utf-8")
     write_plots(report, folder)
+    (folder / "report.json").write_text(as_json(report) + "\n", "utf-8")  # last: it says that the report is complete
     return text

@@ -40,8 +40,9 @@ class RunRecord:
         agents: The fleet.
         held_out: What the report evaluates on.
         calibration: JSON Lines that the server holds.
+        sequence_length: Tokens per row that the data was cut for.
         plan_file: The plan file given, empty for the demo's plan.
-        fast: Whether the tiny budgets were asked for.
+        fast: Whether tiny budgets were asked for: for a look or a test rather than for a result.
         external_store: Whether its store is not the embedded one; its URL may hold a password and is not kept.
     """
 
@@ -50,6 +51,7 @@ class RunRecord:
     agents: tuple[AgentSpec, ...]
     held_out: tuple[HeldOut, ...]
     calibration: str
+    sequence_length: int
     plan_file: str = ""
     fast: bool = False
     external_store: bool = False
@@ -80,6 +82,11 @@ class RunFolder:
     def results(self) -> Path:
         """Adapter, merge records, report and plots."""
         return self.root / "results"
+
+    @property
+    def report(self) -> Path:
+        """The report for machines, written last."""
+        return self.results / "report.json"
 
     def log(self, process: str) -> Path:
         """Return the log file of a process."""

@@ -49,7 +49,7 @@ class Session:
         """Start every process, creating the federation if the run has none yet.
 
         Args:
-            versions: Versions wanted in all; a run that has them already gets so many more.
+            versions: Versions wanted; see `next_target`.
             resumed: Whether the federation may exist already.
 
         Returns:
@@ -65,7 +65,7 @@ class Session:
         head = self._found_head() if resumed else None
         if head is None:
             head = self._create(versions)
-        target = versions if versions > head else head + versions
+        target = next_target(head, versions, reported=self.folder.report.exists())
         self.cluster.start_worker(base_model)
         self.cluster.start_agents(self.record.federation, base_model, self.record.agents)
         self.say(
@@ -129,3 +129,16 @@ class Session:
             return self.client.create_federation(new.plan, new.adapter, new.calibration).id.number
         except FederationExists as error:
             raise FederationExists(f"{error.message}; or name this run's federation with --federation") from error
+
+
+def next_target(head: int, versions: int, *, reported: bool) -> int:
+    """Return the version to reach: `versions` in all, or so many more for a run that has them and has reported.
+
+    Args:
+        head: Where the run is.
+        versions: Versions wanted.
+        reported: Whether the run has a report already.
+    """
+    if versions > head or not reported:
+        return max(head, versions)
+    return head + versions

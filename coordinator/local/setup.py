@@ -7,11 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from alignfed.errors import RequestInvalid
-from alignfed.plan import Calibration
 from coordinator.cli.base_model_files import find_base_model
 from coordinator.cli.plan_file import PlanFile, read_plan_file
-from coordinator.cli.text_files import CHARACTERS_PER_TOKEN, read_records, write_records
-from coordinator.local.demo_plan import FIT_ROWS, JUDGE_ROWS, SEQUENCE_LENGTH, SLOWDOWNS, demo_plan
+from coordinator.cli.text_files import read_records, write_records
+from coordinator.local.demo_plan import (
+    FIT_ROWS,
+    JUDGE_TOKENS,
+    OWN_DATA_SEQUENCE_LENGTH,
+    SEQUENCE_LENGTH,
+    SLOWDOWNS,
+    demo_plan,
+)
 from coordinator.local.model import packaged_model
 from coordinator.local.run_record import AgentSpec, HeldOut, RunFolder, RunRecord, write_record
 from coordinator.local.sources import Domain, Source, calibration_rows, file_sources, python_sources, write_domain
@@ -66,7 +72,7 @@ def set_up(options: RunOptions, folder: RunFolder, *, say: Callable[[str], None]
     else:
         model = options.model or packaged_model(options.cache_dir / "models", say=say)
     sources = choose_sources(options, len(slowdowns))
-    length = written.plan.training.sequence_length if written else SEQUENCE_LENGTH
+    length = sequence_length_of(options, written)
     domains = write_domains(sources, folder, agents=len(slowdowns), sequence_length=length)
     say(f"{len(domains)} domains in {folder.data}: {', '.join(domain.name for domain in domains)}")
     calibration = write_records(
@@ -78,12 +84,20 @@ def set_up(options: RunOptions, folder: RunFolder, *, say: Callable[[str], None]
         agents=assign(domains, slowdowns),
         held_out=tuple(HeldOut(domain=domain.name, path=str(domain.held_out.absolute())) for domain in domains),
         calibration=str(calibration.absolute()),
+        sequence_length=length,
         plan_file=str(options.plan_file.absolute()) if options.plan_file else "",
         fast=options.fast,
         external_store=bool(options.store_url),
     )
     write_record(folder, record)
     return record
+
+
+def sequence_length_of(options: RunOptions, written: PlanFile | None) -> int:
+    """Return how many tokens a row has."""
+    if written is not None:
+        return written.plan.training.sequence_length
+    return OWN_DATA_SEQUENCE_LENGTH if options.data else SEQUENCE_LENGTH
 
 
 def fleet_slowdowns(options: RunOptions) -> tuple[float, ...]:
@@ -123,7 +137,7 @@ def write_domains(sources: Sequence[Source], folder: RunFolder, *, agents: int, 
             source,
             folder.data / source.domain,
             agents=share,
-            chunk_characters=CHARACTERS_PER_TOKEN * sequence_length,
+            sequence_length=sequence_length,
         )
         for source, share in zip(sources, shares, strict=True)
     ]
@@ -150,18 +164,13 @@ def plan_of(record: RunRecord, *, versions: int) -> PlanFile:
     """
     calibration = Path(record.calibration)
     if not record.plan_file:
-        plan = demo_plan(
-            record.federation,
-            Path(record.base_model),
-            calibration_rows=len(read_records(calibration)),
-            versions=versions,
-            fast=record.fast,
-        )
+        plan = demo_plan(record, calibration_rows=len(read_records(calibration)), versions=versions)
         return PlanFile(plan=plan, folder=calibration.parent, calibration_data=(calibration,))
     written = read_plan_file(Path(record.plan_file))
     return written if written.calibration_data else dataclasses.replace(written, calibration_data=(calibration,))
 
 
 def _calibration_count(written: PlanFile | None) -> int:
-    used = written.plan.calibration if written else Calibration(fit_rows=FIT_ROWS, judge_rows=JUDGE_ROWS)
-    return used.fit_rows + used.judge_rows + CALIBRATION_SPARE_ROWS
+    if written is None:
+        return FIT_ROWS + JUDGE_TOKENS // SEQUENCE_LENGTH + CALIBRATION_SPARE_ROWS
+    return written.plan.calibration.fit_rows + written.plan.calibration.judge_rows + CALIBRATION_SPARE_ROWS

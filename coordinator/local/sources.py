@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alignfed.errors import DataUnusable
-from coordinator.cli.text_files import Record, chunks_of, read_text, records_of, text_files, write_records
+from coordinator.cli.text_files import (
+    CHARACTERS_PER_TOKEN,
+    Record,
+    chunks_of,
+    read_text,
+    records_of,
+    text_files,
+    write_records,
+)
 from coordinator.local.splits import (
     MIN_FILES,
     SourceFile,
@@ -29,8 +37,10 @@ PYTHON_PACKAGES = (
 )  # fmt: skip
 MIN_PACKAGE_BYTES = 100_000
 """A package with less source than this is no domain: an agent would see every line several times in a short run."""
-HELD_OUT_ROWS = 16
-"""Rows kept for the report per domain: 1,000 tokens at 64 tokens per row. Evaluating ten versions takes a minute."""
+HELD_OUT_TOKENS = 1024
+"""Tokens kept for the report per domain: evaluating ten versions on four domains takes about a minute."""
+MIN_HELD_OUT_ROWS = 4
+"""Rows kept for the report even if they are longer."""
 CALIBRATION_ROWS = 48
 """Rows kept for the server per domain: more than any plan's share of fit and judge rows for four domains."""
 
@@ -87,27 +97,28 @@ def file_sources(paths: Sequence[Path]) -> list[Source]:
     return list(sources.values())
 
 
-def write_domain(source: Source, folder: Path, *, agents: int, chunk_characters: int) -> Domain:
+def write_domain(source: Source, folder: Path, *, agents: int, sequence_length: int) -> Domain:
     """Split one source and write its parts below `folder`.
 
     Args:
         source: What to split.
         folder: Created; existing files of the same names are overwritten.
         agents: How many agents share the domain's training data, disjointly.
-        chunk_characters: Length of a row that is cut out of a text, enough to fill one training sequence.
+        sequence_length: Tokens per row.
 
     Raises:
         DataUnusable: The source is empty, unreadable or too small to split.
     """
     if source.path.is_dir():
-        return _write_files(source, folder, agents, chunk_characters)
-    parts = split_rows(records_of(source.path, chunk_characters=chunk_characters), domain=str(source.path))
+        return _write_files(source, folder, agents, sequence_length)
+    characters = CHARACTERS_PER_TOKEN * sequence_length
+    parts = split_rows(records_of(source.path, chunk_characters=characters), domain=str(source.path))
     if len(parts.train) < agents:
         raise DataUnusable(f"{source.path} has {len(parts.train)} training rows for {agents} agents: use fewer agents")
     train = []
     for index, rows in enumerate(deal(parts.train, agents)):
         train.append(write_records(folder / f"train-{index + 1}.jsonl", rows))
-    held_out = write_records(folder / "held_out.jsonl", spread(parts.held_out, HELD_OUT_ROWS))
+    held_out = write_records(folder / "held_out.jsonl", spread(parts.held_out, held_out_rows(sequence_length)))
     calibration = tuple(spread(parts.calibration, CALIBRATION_ROWS))
     return Domain(name=source.domain, train=tuple(train), held_out=held_out, calibration=calibration)
 
@@ -123,7 +134,12 @@ def calibration_rows(domains: Sequence[Domain], *, count: int) -> list[Record]:
     return turns[:count]
 
 
-def _write_files(source: Source, folder: Path, agents: int, chunk_characters: int) -> Domain:
+def held_out_rows(sequence_length: int) -> int:
+    """Return how many rows of so many tokens are kept for the report per domain."""
+    return max(MIN_HELD_OUT_ROWS, HELD_OUT_TOKENS // sequence_length)
+
+
+def _write_files(source: Source, folder: Path, agents: int, sequence_length: int) -> Domain:
     files = [
         SourceFile(name=str(file.relative_to(source.path)), nbytes=file.stat().st_size)
         for file in text_files(source.path)
@@ -138,16 +154,17 @@ def _write_files(source: Source, folder: Path, agents: int, chunk_characters: in
             copy = train[-1] / file.name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(read_text(source.path / file.name), "utf-8")
-    held_out = _chunks(source, parts.held_out, chunk_characters)
+    held_out = _chunks(source, parts.held_out, sequence_length)
     return Domain(
         name=source.domain,
         train=tuple(train),
-        held_out=write_records(folder / "held_out.jsonl", spread(held_out, HELD_OUT_ROWS)),
-        calibration=tuple(spread(_chunks(source, parts.calibration, chunk_characters), CALIBRATION_ROWS)),
+        held_out=write_records(folder / "held_out.jsonl", spread(held_out, held_out_rows(sequence_length))),
+        calibration=tuple(spread(_chunks(source, parts.calibration, sequence_length), CALIBRATION_ROWS)),
     )
 
 
-def _chunks(source: Source, files: Sequence[SourceFile], characters: int) -> list[Record]:
+def _chunks(source: Source, files: Sequence[SourceFile], sequence_length: int) -> list[Record]:
+    characters = CHARACTERS_PER_TOKEN * sequence_length
     texts = [read_text(source.path / file.name) for file in files]
     return [{"text": piece} for text in texts for piece in chunks_of(text, characters=characters)]
 

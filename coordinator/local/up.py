@@ -78,12 +78,7 @@ def up(options: RunOptions, folder: RunFolder, *, resumed: bool, say: Say) -> No
         with watch.phase("training"):
             session.train(target)
         with watch.phase("evaluation"):
-            if not options.keep_running:
-                session.stop_training()
-            published = fetch_published(client, record.federation, last=target)
-            if not options.keep_running:
-                supervisor.stop([COORDINATOR])
-            _write_published(published, folder)
+            published = _wind_down(session, target, keep_running=options.keep_running)
             losses = evaluate_published(published, record, say=say)
         cost = Cost(seconds=watch.seconds, peak_memory_bytes=meter.peak_bytes)
         say("\n" + write_report(make_report(published, record, losses, cost), folder.results))
@@ -92,11 +87,18 @@ def up(options: RunOptions, folder: RunFolder, *, resumed: bool, say: Say) -> No
                 session.keep_running()
 
 
-def _write_published(published: Published, folder: RunFolder) -> None:
-    """Write what needs no evaluation first: it is there even if the rest is interrupted."""
-    folder.results.mkdir(parents=True, exist_ok=True)
-    write_merge_records(published.versions, folder.results)
-    write_adapter(published, folder.results)
+def _wind_down(session: Session, target: int, *, keep_running: bool) -> Published:
+    """Fetch what was published and stop the processes, and write what needs no evaluation: it survives an interrupt."""
+    if not keep_running:
+        session.stop_training()
+    published = fetch_published(session.client, session.record.federation, last=target)
+    if not keep_running:
+        session.supervisor.stop([COORDINATOR])
+    results = session.folder.results
+    results.mkdir(parents=True, exist_ok=True)
+    write_merge_records(published.versions, results)
+    write_adapter(published, results)
+    return published
 
 
 def _check_store_choice(options: RunOptions, record: RunRecord) -> None:

@@ -12,13 +12,13 @@ from alignfed.v1 import agent_service_pb2 as pb
 from alignfed.v1 import agent_service_pb2_grpc as rpc
 from coordinator.backends import refusals
 from coordinator.domain import Head, Receipt
-from coordinator.service import convert
 from coordinator.service.admission import DeltaRef
 from coordinator.service.assembly import Assembly
-from coordinator.service.downloads import DownloadRequest
-from coordinator.service.rpc_errors import translated
-from coordinator.service.rpc_types import EOF, Context
-from coordinator.service.uploads import UploadMessage
+from coordinator.service.rpc import convert
+from coordinator.service.rpc.errors import translated
+from coordinator.service.rpc.types import EOF, Context
+from coordinator.service.transfers.downloads import DownloadRequest
+from coordinator.service.transfers.uploads import UploadMessage
 
 _ROLL_CALL_SECONDS = 60.0  # a watching agent counts as seen, and is checked for revocation, this often
 _DEADLINE_MARGIN_SECONDS = 0.25  # a long poll answers this long before the client's deadline would end it

@@ -6,19 +6,19 @@ import dataclasses
 
 from coordinator.ports import Clock, Store
 from coordinator.service.bounds import DrainSwitch
+from coordinator.service.caches.heads import HeadCache
+from coordinator.service.caches.liveness import Liveness
+from coordinator.service.caches.plans import Plans
+from coordinator.service.caches.roster import Roster
+from coordinator.service.caches.versions import RecentVersions
 from coordinator.service.config import ServiceConfig
-from coordinator.service.creation import Creation
-from coordinator.service.download_stream import DownloadStream
-from coordinator.service.downloads import Downloads
-from coordinator.service.heads import HeadCache
-from coordinator.service.liveness import Liveness
 from coordinator.service.metrics import ServiceMetrics
-from coordinator.service.parts import PartCache
-from coordinator.service.plans import Plans
-from coordinator.service.roster import Roster
-from coordinator.service.upload_journal import UploadJournal
-from coordinator.service.uploads import UploadPorts, Uploads
-from coordinator.service.versions import RecentVersions
+from coordinator.service.transfers.creation import Creation
+from coordinator.service.transfers.download_stream import DownloadStream
+from coordinator.service.transfers.downloads import Downloads
+from coordinator.service.transfers.parts import PartCache
+from coordinator.service.transfers.upload_journal import UploadJournal
+from coordinator.service.transfers.uploads import UploadPorts, Uploads
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,13 +13,13 @@ from alignfed.v1 import operator_service_pb2_grpc as rpc
 from alignfed.v1 import types_pb2
 from coordinator.backends import refusals
 from coordinator.domain import Contribution
-from coordinator.service import convert
 from coordinator.service.admission import MAX_INTEGER
 from coordinator.service.assembly import Assembly
-from coordinator.service.creation import AdapterChunk, CalibrationChunk, CreationHeader, CreationMessage
-from coordinator.service.downloads import DownloadRequest
-from coordinator.service.rpc_errors import translated
-from coordinator.service.rpc_types import EOF, Context
+from coordinator.service.rpc import convert
+from coordinator.service.rpc.errors import translated
+from coordinator.service.rpc.types import EOF, Context
+from coordinator.service.transfers.creation import AdapterChunk, CalibrationChunk, CreationHeader, CreationMessage
+from coordinator.service.transfers.downloads import DownloadRequest
 
 _DEFAULT_VERSIONS = 50
 _MOST_VERSIONS = 500

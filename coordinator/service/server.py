@@ -15,10 +15,10 @@ from coordinator.ports import Clock, Store
 from coordinator.service.agent_service import AgentServicer
 from coordinator.service.assembly import assemble
 from coordinator.service.config import ServiceConfig
-from coordinator.service.grpc_servers import Endpoint, endpoint, mark_serving
-from coordinator.service.interceptor import RpcTimer
 from coordinator.service.metrics import ServiceMetrics
 from coordinator.service.operator_service import OperatorServicer
+from coordinator.service.rpc.interceptor import RpcTimer
+from coordinator.service.rpc.servers import Endpoint, endpoint, mark_serving
 
 logger = logging.getLogger(__name__)
 

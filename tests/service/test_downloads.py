@@ -16,7 +16,7 @@ from alignfed.v1 import agent_service_pb2 as pb
 from alignfed.v1 import operator_service_pb2 as op
 from alignfed.v1 import types_pb2
 from coordinator.domain import BlobRef, VersionRecord
-from coordinator.service.parts import PartCache
+from coordinator.service.transfers.parts import PartCache
 from tests.service.conftest import Running, Start
 from tests.support.raw_client import CHUNK_BYTES, refused, wire_plan
 from tests.support.stores import new_commit, publish, seed_federation, store_blob, submit, take_lease

@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from alignfed.errors import ERRORS_BY_REASON, AlignFedError, QueueFull, Unavailable
-from coordinator.service.rpc_errors import CATALOG, translated
-from coordinator.service.rpc_types import Context
+from coordinator.service.rpc.errors import CATALOG, translated
+from coordinator.service.rpc.types import Context
 from tests.support.raw_client import refused
 
 Raise = Callable[[Exception], Awaitable[Any]]

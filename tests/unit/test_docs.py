@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coordinator.service.rpc_errors import CATALOG
+from coordinator.service.rpc.errors import CATALOG
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -11,7 +11,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from alignfed.errors import ERRORS_BY_REASON, CoordinatorUnreachable, Rejected, RequestInvalid, Unavailable
-from coordinator.service.rpc_errors import CATALOG, status_of
+from coordinator.service.rpc.errors import CATALOG, status_of
 from edge_agent.wire.backoff import RETRY_AFTER
 from edge_agent.wire.errors import error_of
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from alignfed.errors import DataUnusable, RequestInvalid
-from coordinator.local.demo_plan import FIT_ROWS, JUDGE_ROWS, demo_plan
+from coordinator.local.demo_plan import (
+    FIT_ROWS,
+    JUDGE_TOKENS,
+    OWN_DATA_SEQUENCE_LENGTH,
+    SEQUENCE_LENGTH,
+    STEP_TOKENS,
+    demo_plan,
+)
 from coordinator.local.evaluate import choose_versions, rows_for_budget
 from coordinator.local.run_choice import choose_run
 from coordinator.local.run_record import AgentSpec, HeldOut, RunFolder, RunRecord, read_record, write_record
-from coordinator.local.setup import RunOptions, assign, choose_sources, fleet_slowdowns
+from coordinator.local.session import next_target
+from coordinator.local.setup import RunOptions, assign, choose_sources, fleet_slowdowns, plan_of
 from coordinator.local.sources import Domain
 
 RECORD = RunRecord(
@@ -21,6 +30,7 @@ RECORD = RunRecord(
     agents=(AgentSpec(agent_id="agent-1", domain="d", slowdown=2.0, data="/data/d"),),
     held_out=(HeldOut(domain="d", path="/data/held_out.jsonl"),),
     calibration="/data/calibration.jsonl",
+    sequence_length=64,
 )
 
 
@@ -61,15 +71,33 @@ def test_agents_of_one_domain_get_different_parts_of_it() -> None:
 
 @pytest.mark.parametrize("rows", [6, 20, 500])
 def test_the_demo_plan_never_asks_for_more_calibration_rows_than_there_are(rows: int) -> None:
-    plan = demo_plan("demo", Path("/models/small"), calibration_rows=rows, versions=8, fast=False)
+    plan = demo_plan(RECORD, calibration_rows=rows, versions=8)
     used = plan.calibration
-    assert used.fit_rows + used.judge_rows == min(rows, FIT_ROWS + JUDGE_ROWS)
+    assert used.fit_rows + used.judge_rows == min(rows, FIT_ROWS + JUDGE_TOKENS // RECORD.sequence_length)
     assert min(used.fit_rows, used.judge_rows) >= 1
 
 
 def test_the_demo_plan_retains_every_version_it_is_to_show() -> None:
-    plan = demo_plan("demo", Path("/models/small"), calibration_rows=20, versions=200, fast=True)
+    plan = demo_plan(RECORD, calibration_rows=20, versions=200)
     assert plan.retention.versions > 200
+
+
+def test_a_step_costs_the_same_however_long_a_row_is() -> None:
+    for length in (OWN_DATA_SEQUENCE_LENGTH, SEQUENCE_LENGTH):
+        plan = demo_plan(dataclasses.replace(RECORD, sequence_length=length), calibration_rows=20, versions=8)
+        assert plan.training.batch_size * plan.training.sequence_length == STEP_TOKENS
+        assert plan.calibration.sequence_length == length
+
+
+def test_a_plan_file_given_is_used_with_the_runs_calibration_rows_unless_it_names_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text('federation = "mine"\n[base_model]\nname = "m"\n[training]\nsequence_length = 32\n', "utf-8")
+    record = dataclasses.replace(RECORD, plan_file=str(path))
+    file = plan_of(record, versions=8)
+    assert (file.plan.federation, file.plan.training.sequence_length) == ("mine", 32)
+    assert file.calibration_data == (Path(RECORD.calibration),)
+    path.write_text(path.read_text("utf-8") + '[calibration]\ndata = "own.jsonl"\n', "utf-8")
+    assert plan_of(record, versions=8).calibration_data == (tmp_path / "own.jsonl",)
 
 
 @pytest.mark.parametrize(("count", "most"), [(3, 12), (12, 12), (13, 12), (500, 12), (5, 2)])
@@ -85,6 +113,15 @@ def test_domains_are_evaluated_on_about_as_many_tokens() -> None:
     assert rows_for_budget([10, 10, 10], 20) == 2
     assert rows_for_budget([10, 10, 10], 21) == 3
     assert rows_for_budget([10, 10], 99) == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "versions", "reported", "target"),
+    [(0, 8, False, 8), (5, 8, False, 8), (8, 8, False, 8), (9, 8, False, 9), (8, 8, True, 16), (8, 20, True, 20)],
+    ids=["new", "interrupted", "without-report", "past-it-without-report", "finished", "finished-and-more-wanted"],
+)
+def test_a_resumed_run_is_finished_before_it_gets_more(head: int, versions: int, reported: bool, target: int) -> None:
+    assert next_target(head, versions, reported=reported) == target
 
 
 def silent(_text: str) -> None:

@@ -22,13 +22,13 @@ from coordinator.ports import Clock, Store
 from coordinator.service import admission
 from coordinator.service.admission import DeltaHeader, DeltaRef
 from coordinator.service.bounds import DrainSwitch, Slots, store_silent, within
+from coordinator.service.caches.heads import HeadCache
+from coordinator.service.caches.plans import KnownFederation, Plans
+from coordinator.service.caches.roster import Roster
+from coordinator.service.caches.versions import RecentVersions
 from coordinator.service.config import ServiceConfig
-from coordinator.service.heads import HeadCache
-from coordinator.service.payloads import PayloadWriter
-from coordinator.service.plans import KnownFederation, Plans
-from coordinator.service.roster import Roster
-from coordinator.service.upload_journal import UploadEntry, UploadJournal
-from coordinator.service.versions import RecentVersions
+from coordinator.service.transfers.payloads import PayloadWriter
+from coordinator.service.transfers.upload_journal import UploadEntry, UploadJournal
 
 UploadMessage = DeltaHeader | ChunkData
 

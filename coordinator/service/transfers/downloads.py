@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator
 from alignfed.chunks import ChunkData, check_offset
 from alignfed.errors import HeaderInvalid, RequestInvalid, StoreCorrupt, VersionNotFound
 from coordinator.domain import AdapterKind, BlobRef, VersionId
-from coordinator.service.heads import HeadCache
-from coordinator.service.parts import PartCache
-from coordinator.service.versions import RecentVersions
+from coordinator.service.caches.heads import HeadCache
+from coordinator.service.caches.versions import RecentVersions
+from coordinator.service.transfers.parts import PartCache
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from coordinator.domain import BlobRef, FederationRecord, Head, VersionId, Versi
 from coordinator.ports import Clock, Store
 from coordinator.service.bounds import within
 from coordinator.service.config import ServiceConfig
-from coordinator.service.payloads import PayloadWriter
+from coordinator.service.transfers.payloads import PayloadWriter
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

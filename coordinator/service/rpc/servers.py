@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from alignfed.errors import RequestInvalid
 from coordinator.service.config import ServiceConfig
-from coordinator.service.interceptor import RpcTimer
+from coordinator.service.rpc.interceptor import RpcTimer
 
 _LOOKAHEAD_BYTES = 256 * 1024  # per stream; the default grows with bandwidth until uploads no longer fit into memory
 _KEEPALIVE_MS = 60_000  # long polls and watches are silent: find dead peers before NAT entries expire

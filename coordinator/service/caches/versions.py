@@ -8,7 +8,7 @@ from coordinator.backends import refusals
 from coordinator.domain import VersionRecord
 from coordinator.ports import Clock, Versions
 from coordinator.service.admission import MAX_INTEGER
-from coordinator.service.single_flight import SingleFlight
+from coordinator.service.caches.single_flight import SingleFlight
 
 LIFETIME_SECONDS = 5.0  # a rollback or failover changes what a number means: do not believe it for long
 _CAPACITY = 256

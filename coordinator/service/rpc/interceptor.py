@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from coordinator.service.metrics import ServiceMetrics
-from coordinator.service.rpc_types import Context
+from coordinator.service.rpc.types import Context
 
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]

@@ -7,12 +7,12 @@ from contextlib import aclosing
 from alignfed.errors import UploadStalled
 from alignfed.v1 import agent_service_pb2 as agent_pb
 from alignfed.v1 import operator_service_pb2 as operator_pb
-from coordinator.service import convert
 from coordinator.service.bounds import DrainSwitch, Slots, store_silent, within
 from coordinator.service.config import ServiceConfig
-from coordinator.service.downloads import Download, DownloadRequest, Downloads
 from coordinator.service.metrics import ServiceMetrics
-from coordinator.service.rpc_types import Context
+from coordinator.service.rpc import convert
+from coordinator.service.rpc.types import Context
+from coordinator.service.transfers.downloads import Download, DownloadRequest, Downloads
 
 ResponseType = type[agent_pb.DownloadAdapterResponse] | type[operator_pb.ExportAdapterResponse]
 

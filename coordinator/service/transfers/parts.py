@@ -7,7 +7,7 @@ from collections import OrderedDict
 from alignfed.chunks import ChunkData, crc32c_of
 from coordinator.domain import BlobRef
 from coordinator.ports import Blobs
-from coordinator.service.single_flight import SingleFlight
+from coordinator.service.caches.single_flight import SingleFlight
 
 _Key = tuple[str, str, int]
 

@@ -24,7 +24,7 @@ from grpc_status import rpc_status
 from alignfed import errors
 from alignfed.errors import ERROR_DOMAIN, AlignFedError, InvariantBroken
 from coordinator.service.bounds import store_silent, within
-from coordinator.service.rpc_types import Context
+from coordinator.service.rpc.types import Context
 
 logger = logging.getLogger(__name__)
 

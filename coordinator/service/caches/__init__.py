@@ -1,0 +1,1 @@
+"""What polls are answered from: memory, kept fresh beside the store."""

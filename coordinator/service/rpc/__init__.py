@@ -1,0 +1,1 @@
+"""What gRPC needs: servers, messages to values and back, errors to statuses."""

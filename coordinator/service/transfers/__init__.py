@@ -1,0 +1,1 @@
+"""Payloads on their way in and out, a chunk at a time."""

@@ -18,7 +18,7 @@ UP       ?=
 PYTEST   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-e2e check format proto clean
+.PHONY: help setup setup-dev demo test test-e2e check format proto docs clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,7 +30,7 @@ $(VENV)/.torch: constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and "AlignFed needs Python >= 3.11, this is %d.%d: make PYTHON=python3.11" % v)'
 	@$(PYTHON) -m venv $(VENV)
 	@# a build of torch without CUDA first, so that what follows finds it installed
-	@$(PIP) --quiet install --retries 1 --timeout 15 --no-deps --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
+	@$(PIP) install --retries 1 --timeout 15 --no-deps --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
 	@touch $@
 
 $(VENV)/.local: $(VENV)/.torch pyproject.toml
@@ -72,6 +72,9 @@ format: setup-dev ## Format the code
 
 proto: setup-dev ## Generate code from proto/alignfed/v1/*.proto
 	@$(BIN)/python -m tests.support.proto_drift --write
+
+docs: setup-dev ## Generate docs/configuration.md from the commands
+	@$(BIN)/python -m tests.support.configuration_docs
 
 clean: ## Remove .venv, caches and the demo's runs
 	rm -rf $(VENV) .alignfed runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,6 +19,11 @@ DISCOVER_SECONDS = 2.0
 """How often the worker looks for new federations, and retries one that another worker leads or that failed."""
 
 
+MISCONFIGURED_SECONDS = 30.0
+"""How often it tries a federation that cannot be led as things are, such as one whose base model is not here: each try
+reads the whole model, and only an operator can change the outcome."""
+
+
 class Worker:
     """Merges for every federation of a store, or for one.
 
@@ -67,6 +72,7 @@ class Worker:
     async def _serve(self, federation: str, stop: asyncio.Event) -> None:
         """Lead one federation again and again; no failure of it may end the worker or the other federations."""
         while not stop.is_set():
+            pause_seconds = DISCOVER_SECONDS
             try:
                 await self._lead_once(federation, stop)
             except (Fenced, HeadMoved) as error:
@@ -76,9 +82,10 @@ class Worker:
                 log.warning("%s: store does not answer, trying again: %s", federation, error)
             except Rejected as error:
                 log.error("%s: cannot be led: %s [%s]", federation, error, error.reason)
+                pause_seconds = MISCONFIGURED_SECONDS
             except Exception:
                 log.exception("%s: leading failed, trying again", federation)
-            await _pause(stop, DISCOVER_SECONDS)
+            await _pause(stop, pause_seconds)
 
     async def _lead_once(self, federation: str, stop: asyncio.Event) -> None:
         ttl = self._lease_ttl_seconds

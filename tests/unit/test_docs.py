@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from coordinator.service.rpc.errors import CATALOG
+from tests.support.configuration_docs import PAGE, page
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -15,3 +16,7 @@ def test_every_reason_is_documented_with_its_status() -> None:
     ]
     documented = {row[1].strip(" `"): row[2].strip() for row in rows}
     assert documented == {error.reason: status.code.name for error, status in CATALOG.items()}
+
+
+def test_the_configuration_reference_is_what_the_commands_say() -> None:
+    assert PAGE.read_text("utf-8") == page(), "run `make docs`"

@@ -7,12 +7,12 @@ import math
 
 import torch
 
-from alignfed.chunks import cut, sha256_of
+from alignfed.chunks import sha256_of
 from alignfed.codec import Factors, encode
 from alignfed.plan import Aggregation, Buffer, Calibration, Encoding, FederationPlan, TensorSpec
-from coordinator.domain import BlobRef, DeltaRecord, FederationRecord, VersionId, VersionKind, VersionRecord
+from coordinator.domain import DeltaRecord, FederationRecord, VersionId, VersionKind, VersionRecord
 from coordinator.ports import Store
-from tests.support.stores import NOW, new_agent, new_plan, unique
+from tests.support.stores import NOW, new_agent, new_plan, store_blob, unique
 
 A = "layer.q_proj.lora_A.weight"
 B = "layer.q_proj.lora_B.weight"
@@ -40,18 +40,9 @@ def filled(value: float) -> Factors:
     return {spec.name: torch.full(spec.shape, value) for spec in TENSORS}
 
 
-async def put_payload(store: Store, plan: FederationPlan, payload: bytes | bytearray, blob_id: str) -> BlobRef:
-    """Store bytes as an unclaimed blob."""
-    part_bytes = plan.limits.chunk_bytes
-    await store.blobs.begin(plan.federation, blob_id, at=NOW)
-    for index, chunk in enumerate(cut(payload, chunk_bytes=part_bytes)):
-        await store.blobs.put_part(blob_id, index, chunk.data)
-    return BlobRef(blob_id=blob_id, total_bytes=len(payload), part_bytes=part_bytes, sha256=sha256_of(payload))
-
-
 async def create_federation(store: Store, plan: FederationPlan, *agents: str, start: float = 0.0) -> None:
     """Create the federation with every adapter element `start`, and register `agents`."""
-    adapter = await put_payload(store, plan, encode(filled(start), Encoding.FP32), unique("adapter"))
+    adapter = await store_blob(store, plan.federation, bytes(encode(filled(start), Encoding.FP32)))
     initial = VersionRecord(
         id=VersionId(epoch=0, number=0, digest=adapter.sha256),
         kind=VersionKind.INITIAL,
@@ -80,7 +71,7 @@ async def send_delta(
     sha256 = sha256_of(payload)
     if damage:
         payload[-1] ^= 1
-    blob = dataclasses.replace(await put_payload(store, plan, payload, unique("delta")), sha256=sha256)
+    blob = dataclasses.replace(await store_blob(store, plan.federation, bytes(payload)), sha256=sha256)
     delta = DeltaRecord(
         federation=plan.federation,
         agent_id=agent_id,

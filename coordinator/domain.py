@@ -6,6 +6,7 @@ import dataclasses
 import enum
 from typing import Any
 
+from alignfed.chunks import chunk_count
 from alignfed.plan import Encoding, FederationPlan
 
 
@@ -30,7 +31,7 @@ class BlobRef:
     @property
     def parts(self) -> int:
         """How many parts the payload has."""
-        return -(-self.total_bytes // self.part_bytes)
+        return chunk_count(self.total_bytes, self.part_bytes)
 
 
 class AdapterKind(enum.StrEnum):

@@ -7,16 +7,14 @@ from contextlib import contextmanager
 from typing import cast
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from alignfed.errors import (
-    ERROR_DOMAIN,
     ERRORS_BY_REASON,
     AlignFedError,
     CoordinatorUnreachable,
     RequestInvalid,
 )
+from alignfed.remote_errors import details_of
 
 
 @contextmanager
@@ -36,11 +34,9 @@ def error_of(error: grpc.RpcError, address: str) -> AlignFedError:
         address: Who was called, for the message.
     """
     call = cast("grpc.Call", error)  # every error that a stub raises also describes its call
-    status = rpc_status.from_call(call)
-    for detail in status.details if status is not None else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info) and info.domain == ERROR_DOMAIN and info.reason in ERRORS_BY_REASON:
-            return ERRORS_BY_REASON[info.reason](status.message, **dict(info.metadata))
+    info, _ = details_of(error)
+    if info is not None and info.reason in ERRORS_BY_REASON:
+        return ERRORS_BY_REASON[info.reason](call.details() or "", **dict(info.metadata))
     code = call.code()
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return RequestInvalid(

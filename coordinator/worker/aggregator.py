@@ -45,7 +45,7 @@ class Parent:
 
 
 class Aggregator:
-    """Runs merges of one federation; keeps nothing between them but the parent it already holds.
+    """Runs merges of one federation; keeps nothing between them but the loss of the head, so as not to judge it twice.
 
     Args:
         context: This process's resources.
@@ -166,7 +166,7 @@ class Aggregator:
         outcome = await self._store.versions.commit(commit)
         loss = judged.verdict.loss_after
         if loss is not None:
-            self._judged[version.id.digest] = loss
+            self._judged = {version.id.digest: loss}
         self._observe(intake, version)
         log.info(
             "%s: version %d %s: %d deltas, staleness %s, calibration loss %s",

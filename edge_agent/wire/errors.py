@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-from alignfed.errors import ERROR_DOMAIN, ERRORS_BY_REASON, AlignFedError, CoordinatorUnreachable, RequestInvalid
+from alignfed.errors import ERRORS_BY_REASON, AlignFedError, CoordinatorUnreachable, RequestInvalid
+from alignfed.remote_errors import details_of
 from edge_agent.wire.backoff import RETRY_AFTER
 
 _TEMPORARY = frozenset(
@@ -33,7 +32,7 @@ def error_of(error: grpc.RpcError, *, address: str) -> AlignFedError:
         The leaf that the coordinator named, with its metadata and its `retry_after_seconds` if it gave a hint.
         Without a known reason: `CoordinatorUnreachable` when trying again can help, else `RequestInvalid`.
     """
-    info, hint = _details(error)
+    info, hint = details_of(error)
     metadata: dict[str, object] = dict(info.metadata) if info is not None else {}
     if hint is not None:
         metadata[RETRY_AFTER] = hint
@@ -48,20 +47,3 @@ def error_of(error: grpc.RpcError, *, address: str) -> AlignFedError:
             "set otherwise) with --coordinator"
         )
     return RequestInvalid(f"the coordinator at {address} refuses the call ({code.name}: {text}): update this agent")
-
-
-def _details(error: grpc.RpcError) -> tuple[error_details_pb2.ErrorInfo | None, float | None]:
-    """Return AlignFed's reason and the retry hint in seconds, as far as the status carries them."""
-    try:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # a stub's error is also a call
-    except ValueError:  # the rich status contradicts the plain one: a proxy has rewritten it
-        status = None
-    found: error_details_pb2.ErrorInfo | None = None
-    hint: float | None = None
-    for detail in status.details if status is not None else ():
-        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-        if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
-            found = info
-        elif detail.Unpack(retry):
-            hint = retry.retry_delay.ToTimedelta().total_seconds()
-    return found, hint

@@ -25,7 +25,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 _SECRET_NAME = re.compile(r"password|token|secret|key$")
-_URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/@\s]*@")
+_URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)\S*@")
 _SOURCES = {
     ParameterSource.COMMANDLINE: "flag",
     ParameterSource.ENVIRONMENT: "environment",
@@ -63,7 +63,7 @@ def _load_config(context: click.Context, _parameter: click.Parameter, path: Path
 
 
 def redact(value: object) -> str:
-    """Return `value` as text, with the user and password of a URL hidden."""
+    """Return `value` as text, with the user and password of a URL hidden, whatever characters they contain."""
     return _URL_PASSWORD.sub(r"\g<scheme>***@", str(value))
 
 

@@ -45,6 +45,7 @@ def test_secrets_are_hidden() -> None:
     )
     assert "hunter2" not in output.split("\n", 1)[1]
     assert redact("redis://:secret@host") == "redis://***@host"
+    assert redact("redis://user:se/cr@et@host:6379/0") == "redis://***@host:6379/0"
 
 
 def test_a_file_with_an_unknown_setting_is_a_usage_error(tmp_path: Path) -> None:

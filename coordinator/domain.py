@@ -8,6 +8,7 @@ from typing import Any
 
 from alignfed.chunks import chunk_count
 from alignfed.plan import Encoding, FederationPlan
+from alignfed.tracing.context import sound_traceparent
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +141,10 @@ class DeltaState(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaRecord:
-    """Reference to an accepted delta: what travels in the queue. `accepted_at` is seconds since the Unix epoch."""
+    """Reference to an accepted delta: what travels in the queue. `accepted_at` is seconds since the Unix epoch.
+
+    `trace_context` is the W3C `traceparent` of the span that accepted it, for merges to link to; empty without one.
+    """
 
     federation: str
     agent_id: str
@@ -152,6 +156,11 @@ class DeltaRecord:
     rank: int
     payload: BlobRef
     accepted_at: float
+    trace_context: str = ""
+
+    def __post_init__(self) -> None:
+        """Drop a malformed trace context: it says nothing about the delta, and must never cost it."""
+        object.__setattr__(self, "trace_context", sound_traceparent(self.trace_context))
 
 
 def delta_blob_id(federation: str, agent_id: str, delta_id: str, *, sha256: str) -> str:
@@ -166,6 +175,19 @@ class QueuedDelta:
     entry_id: str
     delta: DeltaRecord
     attempts: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlace:
+    """Where a delta stands in the queue: `place` counts from 1, the entry that is claimed next or was claimed first.
+
+    `claimed_by` is the worker that has claimed it, None while nobody has; `attempts` counts the merges begun with it.
+    """
+
+    delta: DeltaRecord
+    place: int
+    claimed_by: str | None = None
+    attempts: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +270,14 @@ class QueueDepth:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoreMemory:
+    """Memory that a store uses and may use, in bytes; `limit_bytes` is 0 when nothing limits it."""
+
+    used_bytes: int
+    limit_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """One merge, to be made visible in one step.
 
@@ -260,6 +290,40 @@ class Commit:
     expected_head: VersionId
     version: VersionRecord
     merged: tuple[QueuedDelta, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseHolder:
+    """The worker that may merge, for `seconds_left` more unless it renews its lease; `token` fences its commits."""
+
+    worker_id: str
+    token: int
+    seconds_left: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoreServer:
+    """One server of the store as it describes itself; what it does not tell is empty or None.
+
+    Attributes:
+        software: Name and version, such as `Valkey 9.0.1`.
+        now: Its clock, seconds since the Unix epoch.
+        eviction_policy: What it does when memory is short; anything but `noeviction` loses data.
+        append_only: Whether it keeps an append-only file.
+        append_fsync: When that file is forced to the disk: `always`, `everysec` or `no`.
+        append_failing: Whether its last write to that file failed.
+        memory_used_bytes: What its data take.
+        memory_limit_bytes: What they may take; 0 for no limit but the machine's.
+    """
+
+    software: str
+    now: float
+    eviction_policy: str = ""
+    append_only: bool = False
+    append_fsync: str = ""
+    append_failing: bool = False
+    memory_used_bytes: int = 0
+    memory_limit_bytes: int = 0
 
 
 def to_json(value: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from alignfed.errors import AggregationInvalid
 
@@ -74,6 +74,32 @@ def lorenz(values: Iterable[float]) -> list[tuple[float, float]]:
         return [(0.0, 0.0), (1.0, 1.0)]
     sums = list(itertools.accumulate(shares, initial=0.0))
     return [(i / len(shares), min(1.0, part)) for i, part in enumerate(sums)]
+
+
+def lorenz_shares(values: Iterable[float], fractions: Sequence[float]) -> list[float]:
+    """Return the share of the total that the least-served fractions of participants hold: the curve at chosen points.
+
+    Args:
+        values: What each participant got, `(n,)`, zero or more.
+        fractions: Where the curve is read, each from 0 to 1, such as 0.1 for the poorest tenth.
+
+    Returns:
+        One ratio per fraction, linear between the curve's points. The fraction itself when there are no participants or
+        nobody got anything yet.
+
+    Raises:
+        AggregationInvalid: A value is negative, NaN or infinite, or a fraction is not from 0 to 1.
+    """
+    points = lorenz(values)
+    steps = len(points) - 1
+    shares = []
+    for fraction in fractions:
+        if not 0 <= fraction <= 1:
+            raise AggregationInvalid(f"a Lorenz curve is read at fractions from 0 to 1, not {fraction!r}")
+        before = min(int(fraction * steps), steps - 1)
+        (_, low), (_, high) = points[before], points[before + 1]
+        shares.append(low + (high - low) * (fraction * steps - before))
+    return shares
 
 
 def _shares(values: Iterable[float]) -> list[float]:

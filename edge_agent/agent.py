@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from alignfed.errors import NonFinite
+from alignfed.tracing.spans import current_traceparent
 from edge_agent.domain import GlobalVersion
 from edge_agent.journal import Journal
 from edge_agent.outbox.outbox import Outbox
@@ -109,13 +110,14 @@ class Agent:
         )
         self._journal.activity(Activity.TRAINING)
         began = time.monotonic()
-        result = trainer.train(base.copy(), job)
-        delta = prepare_delta(result, base, plan, sequence=sequence, rank=job.rank)
-        try:
-            self._act_slow(time.monotonic() - began)
-        finally:  # what is trained is kept, even when the agent stops while it pretends to be slow
-            self._outbox.put(delta)
-            self._journal.made(delta.meta, mean_loss=result.mean_loss)
+        with self._journal.training(base.version):
+            result = trainer.train(base.copy(), job)
+            delta = prepare_delta(result, base, plan, sequence=sequence, rank=job.rank)
+            try:
+                self._act_slow(time.monotonic() - began)
+            finally:  # what is trained is kept, even when the agent stops while it pretends to be slow
+                self._outbox.put(delta, trace_context=current_traceparent())
+                self._journal.made(delta.meta, mean_loss=result.mean_loss)
 
     def _act_slow(self, seconds: float) -> None:
         """Pass the time that a slower machine would have taken longer, before the delta leaves."""

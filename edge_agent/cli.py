@@ -14,7 +14,8 @@ import click
 
 from alignfed import __version__
 from alignfed.errors import RequestInvalid
-from alignfed.settings import ENV_PREFIX, config_option, exit_codes, print_settings, set_up_logging
+from alignfed.logs.setup import AUTO, LOG_FORMATS
+from alignfed.settings import ENV_PREFIX, announce, config_option, exit_codes, print_settings, set_up_logging
 
 PATH = click.Path(path_type=Path)
 
@@ -101,6 +102,10 @@ def main() -> None:
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info",
     help="How much to log.",
 )  # fmt: skip
+@_setting(
+    "--log-format", type=click.Choice(LOG_FORMATS), default=AUTO,
+    help="Form of the log: auto is text on a terminal and JSON elsewhere.",
+)  # fmt: skip
 @click.pass_context
 def run(context: click.Context, /, **values: Any) -> None:
     """Take part in a federation until stopped (Ctrl-C or SIGTERM), or until --max-deltas.
@@ -110,7 +115,7 @@ def run(context: click.Context, /, **values: Any) -> None:
 
     Every option can also be set in the TOML file given with --config, by its name without the dashes.
     """
-    set_up_logging(values["log_level"])
+    set_up_logging(values["log_level"], values["log_format"])
     print_settings(context)
     with exit_codes():
         from edge_agent.runtime import AgentSettings, run_agent
@@ -134,9 +139,7 @@ def run(context: click.Context, /, **values: Any) -> None:
             examples=len(workload.corpus.rows),
         )
         totals = run_agent(settings, workload.make_trainer)
-        click.echo(
-            f"stopped: {totals.made} deltas made, {totals.merged} merged, {totals.rejected} rejected so far", err=True
-        )
+        announce(f"stopped: {totals.made} deltas made, {totals.merged} merged, {totals.rejected} rejected so far")
 
 
 @main.command()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+from contextlib import AbstractContextManager
+from typing import Any
 
 from alignfed.errors import AlignFedError
+from alignfed.tracing.spans import Around, NoOpTracer, Span, Tracer, Value, annotate, span
 from edge_agent.domain import DeltaMeta, GlobalVersion, Receipt
 from edge_agent.metrics import AgentMetrics
-from edge_agent.outbox.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox, OutboxEntry
 from edge_agent.state import StateDirectory
 from edge_agent.status import Activity, StatusFile
 from edge_agent.training.trainer import StepReport
@@ -25,10 +28,21 @@ class Journal:
         status: For displays.
         metrics: For Prometheus.
         outbox: Watched for its size.
+        tracer: Makes spans; None for none.
     """
 
-    def __init__(self, *, directory: StateDirectory, status: StatusFile, metrics: AgentMetrics, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        *,
+        directory: StateDirectory,
+        status: StatusFile,
+        metrics: AgentMetrics,
+        outbox: Outbox,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._directory = directory
+        self._tracer = tracer or NoOpTracer()
+        self._who = {"federation": directory.state.federation, "agent_id": directory.state.agent_id}
         self._status = status
         self._metrics = metrics
         self._outbox = outbox
@@ -51,9 +65,22 @@ class Journal:
         """Note what the agent does now."""
         self._status.update(state=activity, detail=detail)
 
+    def training(self, base: GlobalVersion) -> AbstractContextManager[Span]:
+        """Trace the making of a delta, the beginning of its trace; `made` says which one it is."""
+        return span(self._tracer, "train delta", **self._who, base_version=base.number)
+
+    def uploading(self, entry: OutboxEntry) -> AbstractContextManager[Span]:
+        """Trace one try to upload a delta, a part of its trace also after a restart."""
+        ids: dict[str, Value] = {"delta_id": entry.meta.delta_id, "base_version": entry.meta.base.number}
+        return span(self._tracer, "upload delta", Around(parent=entry.trace_context), **self._who, **ids)
+
+    def downloading(self, version: GlobalVersion) -> AbstractContextManager[Span]:
+        """Trace one try to download a version."""
+        return span(self._tracer, "download version", **self._who, version=version.number)
+
     def pulled(self, version: GlobalVersion) -> None:
         """Note the version that training starts from."""
-        logger.info("training from global version %d", version.number)
+        logger.info("training from a new version", extra={**self._who, "version": version.number})
         self._metrics.base_version(version.number)
         self._status.update(base_version=version.number)
 
@@ -71,46 +98,52 @@ class Journal:
 
     def made(self, meta: DeltaMeta, *, mean_loss: float) -> None:
         """Note a delta that is in the outbox now; only then is it counted."""
-        logger.info(
-            "delta %s from version %d: %d examples, %d steps, mean loss %.4f",
-            meta.delta_id, meta.base.number, meta.examples, meta.local_steps, mean_loss,
-        )  # fmt: skip
+        facts = {"examples": meta.examples, "steps": meta.local_steps, "mean_loss": mean_loss}
+        annotate(delta_id=meta.delta_id, **facts)
+        logger.info("delta trained", extra={**self._ids(meta), **facts, "bytes": meta.total_bytes})
         self._metrics.delta("made")
         self._count(made=1)
 
     def discarded(self, error: AlignFedError) -> None:
         """Note training that came to nothing."""
-        logger.warning("training is discarded: %s (%s)", error.message, error.reason)
+        logger.warning("training is discarded: %s", error.message, extra={**self._who, "reason": error.reason})
         self._metrics.delta("discarded")
 
     def acknowledged(self, meta: DeltaMeta) -> None:
         """Note that the coordinator holds a delta."""
-        logger.info("delta %s is at the coordinator", meta.delta_id)
+        logger.info("delta uploaded", extra=self._ids(meta))
         self._metrics.delta("acknowledged")
         self._show_outbox()
 
     def lost(self, meta: DeltaMeta) -> None:
         """Note that the coordinator has lost a delta it had acknowledged."""
-        logger.warning("the coordinator has lost delta %s, a store failover perhaps: sending it again", meta.delta_id)
+        logger.warning(
+            "the coordinator has lost a delta, in a store failover perhaps: sending it again", extra=self._ids(meta)
+        )
         self._metrics.delta("resent")
         self._show_outbox()
 
     def merged(self, meta: DeltaMeta, receipt: Receipt) -> None:
         """Note that a delta is part of a version."""
         number = receipt.merged_version.number if receipt.merged_version else None
-        logger.info("delta %s is merged into version %s", meta.delta_id, number)
+        logger.info("delta is merged", extra={**self._ids(meta), "version": number})
         self._metrics.delta("merged")
         self._count(merged=1)
 
     def rejected(self, meta: DeltaMeta, receipt: Receipt) -> None:
         """Note that a delta will never be merged."""
-        logger.warning("delta %s is rejected (%s): %s", meta.delta_id, receipt.reason, receipt.detail)
+        fields = {"reason": receipt.reason, "detail": receipt.detail}
+        logger.warning("delta is rejected", extra={**self._ids(meta), **fields})
         self._metrics.delta("rejected")
         self._count(rejected=1)
 
     def retried(self, error: AlignFedError) -> None:
         """Note a call that is tried again."""
         self._metrics.retry(error.reason)
+
+    def _ids(self, meta: DeltaMeta) -> dict[str, Any]:
+        """Return the fields of log lines that say which delta is meant."""
+        return {**self._who, "delta_id": meta.delta_id, "base_version": meta.base.number}
 
     def _count(self, *, made: int = 0, merged: int = 0, rejected: int = 0) -> None:
         with self._lock:

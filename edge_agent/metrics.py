@@ -7,6 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 STEP_BUCKETS_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 """From a tiny model on a GPU to a large one on a small CPU."""
 
+DELTA_OUTCOMES = ("made", "acknowledged", "merged", "rejected", "discarded", "resent")
+OUTBOX_STATES = ("pending", "acknowledged")
+
 
 class AgentMetrics:
     """Owns the metrics of one agent.
@@ -45,7 +48,7 @@ class AgentMetrics:
         )  # fmt: skip
 
     def delta(self, outcome: str) -> None:
-        """Count a delta as `made`, `acknowledged`, `merged`, `rejected`, `discarded` or `resent`."""
+        """Count a delta by one of `DELTA_OUTCOMES`."""
         self._deltas.labels(self._federation, outcome).inc()
 
     def step(self, *, seconds: float, loss: float) -> None:

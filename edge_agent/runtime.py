@@ -16,6 +16,8 @@ from alignfed.errors import RankMismatch, RequestInvalid
 from alignfed.exposition import new_registry, serve_metrics
 from alignfed.layout import tensors_at_rank
 from alignfed.plan import FEDERATION_NAME, FederationPlan
+from alignfed.tracing.export import tracing
+from alignfed.tracing.spans import Tracer
 from edge_agent.agent import Agent, LoopSettings
 from edge_agent.domain import Capabilities, TlsFiles, Totals
 from edge_agent.journal import Journal
@@ -134,12 +136,14 @@ class AgentProcess:
     Args:
         settings: Validated here.
         make_trainer: Builds the training loop, once the plan is known and the base model is checked.
+        tracer: Makes spans; None for none.
     """
 
-    def __init__(self, settings: AgentSettings, make_trainer: MakeTrainer) -> None:
+    def __init__(self, settings: AgentSettings, make_trainer: MakeTrainer, *, tracer: Tracer | None = None) -> None:
         settings.validate()
         self._settings = settings
         self._make_trainer = make_trainer
+        self._tracer = tracer
         self._stop = threading.Event()
         self._cancel: list[Callable[[], None]] = []
         self._failure: BaseException | None = None
@@ -185,7 +189,7 @@ class AgentProcess:
         """Connect the parts and run the loop; the upload thread is over when this returns."""
         settings, state = self._settings, directory.state
         outbox = Outbox(directory.outbox)
-        journal = Journal(directory=directory, status=status, metrics=metrics, outbox=outbox)
+        journal = Journal(directory=directory, status=status, metrics=metrics, outbox=outbox, tracer=self._tracer)
         client = CoordinatorClient(
             settings.coordinator,
             federation=settings.federation,
@@ -233,7 +237,11 @@ class AgentProcess:
 
 
 def run_agent(settings: AgentSettings, make_trainer: MakeTrainer) -> Totals:
-    """Run an agent in the main thread until SIGTERM, SIGINT or `max_deltas`; see `AgentProcess.run`."""
-    process = AgentProcess(settings, make_trainer)
-    with stop_on_signals(process.stop):
-        return process.run()
+    """Run an agent in the main thread until SIGTERM, SIGINT or `max_deltas`; see `AgentProcess.run`.
+
+    It is traced where `OTEL_*` variables say so; see `alignfed.tracing.export`.
+    """
+    with tracing("agent") as tracer:
+        process = AgentProcess(settings, make_trainer, tracer=tracer)
+        with stop_on_signals(process.stop):
+            return process.run()

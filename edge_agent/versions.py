@@ -92,10 +92,12 @@ class VersionSource:
     def _head(self) -> GlobalVersion:
         if self._base is None:
             return self._link.call(self._client.global_version).head
+        # says what is held and waits for nothing: how far agents lag behind is one of the fleet's figures
+        poll = partial(self._client.global_version, after=self._base.version.number)
         try:
-            return self._client.global_version().head
+            return poll().head
         except UnknownAgent:
-            return self._link.call(self._client.global_version).head  # registers again first
+            return self._link.call(poll).head  # registers again first
         except (Unavailable, InvariantBroken) as error:
             self._link.pause(0)  # leaves when stopping: the failure is then our own doing
             logger.warning("%s; training goes on from version %d", error.message, self._base.version.number)
@@ -103,5 +105,6 @@ class VersionSource:
             return self._base.version
 
     def _fetch(self, download: AdapterDownload) -> Factors:
-        self._client.download(download)
-        return download.finish()
+        with self._journal.downloading(download.version):
+            self._client.download(download)
+            return download.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -32,11 +33,19 @@ MIXED_RANKS = "mixed ranks"
 DELTA_FAULTS = (ManifestMismatch, NonFinite, RankMismatch)
 """Errors of a merge that may be one delta's fault: its `delta_id` is then in the metadata, and the others can merge."""
 
+Watch = Callable[[str], contextlib.AbstractContextManager[object]]
+"""Is told which step begins, and notices its end."""
 
-def aggregate(inputs: AggregationInput, recipe: Recipe) -> Aggregated:
+
+def _unwatched(_step: str) -> contextlib.AbstractContextManager[object]:
+    return contextlib.nullcontext()
+
+
+def aggregate(inputs: AggregationInput, recipe: Recipe, watch: Watch = _unwatched) -> Aggregated:
     """Merge a buffer of deltas into the candidate for the next version.
 
-    Deterministic: the order in which deltas arrived does not matter, and the same inputs give the same bits.
+    Deterministic: the order in which deltas arrived does not matter, and the same inputs give the same bits. `watch`
+    is opened around each of the steps `align`, `calibrate` and `merge`, and decides nothing.
 
     Raises:
         CalibrationMissing: The recipe needs a calibration set and `inputs.probe` is None.
@@ -56,7 +65,8 @@ def aggregate(inputs: AggregationInput, recipe: Recipe) -> Aggregated:
     norms = [_checked_norm(delta, inputs.head, recipe.fleet) for delta in deltas]
 
     centred = [centre_group(group, recipe.centering) for group in groups]
-    alignments = [recipe.align(inputs, group) for group in centred]
+    with watch("align"):
+        alignments = [recipe.align(inputs, group) for group in centred]
     loads = [load for group, alignment in zip(groups, alignments, strict=True) for load in _carried(group, alignment)]
 
     history = _history(inputs, recipe)
@@ -66,13 +76,15 @@ def aggregate(inputs: AggregationInput, recipe: Recipe) -> Aggregated:
     terms = [
         Term(coefficient=kappa * weight.coefficient, load=load) for weight, load in zip(weights, ranked, strict=True)
     ]
-    fitted = _calibrated(inputs, recipe, groups, terms)
+    with watch("calibrate"):
+        fitted = _calibrated(inputs, recipe, groups, terms)
     coefficients = _taken(_folded(groups, fitted.coefficients, recipe), recipe)
     terms = [Term(coefficient=value, load=load) for value, load in zip(coefficients, ranked, strict=True)]
     bases = own_bases(inputs, deltas) if recipe.space is MergeSpace.PRODUCT else ()
     weighed = Weighed(deltas=tuple(deltas), terms=tuple(terms), norms=tuple(norms), bases=bases)
-    candidate = make_candidate(inputs, recipe, weighed)
-    adapter = candidate.at_step_scale(1.0)
+    with watch("merge"):
+        candidate = make_candidate(inputs, recipe, weighed)
+        adapter = candidate.at_step_scale(1.0)
     cosines = agreement(inputs, weighed, adapter, recipe.space)
     return Aggregated(
         adapter=adapter,

@@ -10,6 +10,7 @@ from alignfed.errors import (
     BaseVersionUnknown,
     DeadLetterNotFound,
     DeltaIdConflict,
+    DeltaNotFound,
     FederationExists,
     Fenced,
     HeadMoved,
@@ -147,6 +148,16 @@ def version_abandoned(number: int) -> VersionNotFound:
 def version_not_retained(number: int, *, oldest: int) -> VersionNotFound:
     """Return the error for a rollback to a version whose adapter is gone."""
     return VersionNotFound(f"the adapter of version {number} is no longer kept: choose version {oldest} or newer")
+
+
+def delta_unknown(delta_id: str) -> DeltaNotFound:
+    """Return the error for a delta that has no receipt and is not being uploaded."""
+    return DeltaNotFound(
+        f"no delta {delta_id!r} was ever accepted here, and none is being uploaded. Receipts are kept for good, so "
+        "look into the agent's log and outbox: a delta that is refused while it is sent leaves no receipt, one that "
+        "waits there has not been sent. Check the id and the federation too, and that this is the store the agent's "
+        "coordinator uses"
+    )
 
 
 def dead_letter_unknown(delta_id: str) -> DeadLetterNotFound:

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from alignfed.settings import config_option, print_settings, set_up_logging
+from alignfed.logs.setup import AUTO, LOG_FORMATS
+from alignfed.settings import announce, config_option, print_settings, set_up_logging
 from coordinator.cli.options import SERVER_SETTINGS, needs_extra
 from coordinator.cli.store_place import DEFAULT_DATA_DIR, forget_store_url, note_store_url
 from coordinator.service.config import ServiceConfig
@@ -31,7 +32,17 @@ _DEFAULTS = ServiceConfig()
     default=DEFAULT_DATA_DIR,
     help="Data folder of the embedded Valkey.",
 )
-@click.option("--metrics-listen", default="127.0.0.1:9464", help="Address of /metrics; empty for none.")
+@click.option(
+    "--metrics-listen",
+    default="127.0.0.1:9464",
+    help="Address of /metrics, /healthz, /readyz and the status page; empty for none.",
+)
+@click.option(
+    "--status-token-file",
+    default="",
+    show_default=False,
+    help="File with the secret for signing in to the status page; empty for a page that can only be read.",
+)
 @click.option("--tls-certificate-file", default="", show_default=False, help="PEM certificate chain; empty for no TLS.")
 @click.option("--tls-key-file", default="", show_default=False, help="PEM private key of the certificate.")
 @click.option("--tls-client-ca-file", default="", show_default=False, help="PEM authority of clients' certificates.")
@@ -69,9 +80,23 @@ _DEFAULTS = ServiceConfig()
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="How much to log."
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    default=AUTO,
+    help="Form of the log: auto is text on a terminal and JSON elsewhere.",
+)
 @click.pass_context
 def coordinator_command(
-    context: click.Context, /, store_url: str, data_dir: Path, metrics_listen: str, log_level: str, **service: Any
+    context: click.Context,
+    /,
+    store_url: str,
+    data_dir: Path,
+    metrics_listen: str,
+    status_token_file: str,
+    log_level: str,
+    log_format: str,
+    **service: Any,
 ) -> None:
     """Run a coordinator: it serves agents and operators, and keeps everything in a store.
 
@@ -79,14 +104,15 @@ def coordinator_command(
     process exits with 0. Every option can be set as ALIGNFED_<OPTION>, or in a file given with --config; flags win over
     the environment, the environment over the file.
     """
+    set_up_logging(log_level, log_format)
     print_settings(context)
-    set_up_logging(log_level)
     with needs_extra("coordinator"):
+        from alignfed.tracing.export import tracing
         from coordinator.service.process import run  # grpc and redis take longer to load than --help may take
 
     config = ServiceConfig(**service)
-    with _store(store_url, data_dir) as url:
-        asyncio.run(run(config, url, metrics_listen))
+    with _store(store_url, data_dir) as url, tracing("coordinator") as tracer:
+        asyncio.run(run(config, url, metrics_listen, status_token_file=status_token_file, tracer=tracer))
 
 
 @contextlib.contextmanager
@@ -99,7 +125,7 @@ def _store(store_url: str, data_dir: Path) -> Iterator[str]:
 
     with EmbeddedValkey(data_dir) as store:
         noted = note_store_url(data_dir, store.url)
-        click.echo(f"embedded store: {store.url} (a worker on this machine finds it in {noted})", err=True)
+        announce(f"embedded store: {store.url} (a worker on this machine finds it in {noted})")
         try:
             yield store.url
         finally:

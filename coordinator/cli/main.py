@@ -13,11 +13,14 @@ from coordinator.cli.agents import agents_group
 from coordinator.cli.control import pause_command, resume_command, rollback_command
 from coordinator.cli.coordinator import coordinator_command
 from coordinator.cli.dead_letters import dead_letters_group
+from coordinator.cli.doctor.command import doctor_command
+from coordinator.cli.explain import explain_command
 from coordinator.cli.export import export_command
 from coordinator.cli.federations import federations_group
 from coordinator.cli.init import init_command
 from coordinator.cli.replay import replay_command
 from coordinator.cli.status import status_command
+from coordinator.cli.top.command import top_command
 from coordinator.cli.up import up_command
 from coordinator.cli.versions import versions_command
 from coordinator.cli.worker import worker_command
@@ -62,7 +65,10 @@ for command in (
     worker_command,
     federations_group,
     status_command,
+    top_command,
+    doctor_command,
     versions_command,
+    explain_command,
     agents_group,
     dead_letters_group,
     pause_command,

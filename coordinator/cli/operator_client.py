@@ -19,6 +19,7 @@ from alignfed.settings import parse_listen
 from alignfed.v1 import operator_service_pb2 as pb
 from alignfed.v1 import operator_service_pb2_grpc, types_pb2
 from coordinator.cli.operator_errors import errors_translated
+from coordinator.cli.operator_findings import delta_of, inspection_of
 from coordinator.cli.operator_messages import (
     ADAPTER_KIND_TO_PROTO,
     agent_of,
@@ -28,7 +29,14 @@ from coordinator.cli.operator_messages import (
     version_id_of,
     version_of,
 )
-from coordinator.cli.operator_views import AgentView, DeadLetterView, FederationView, VersionView
+from coordinator.cli.operator_views import (
+    AgentView,
+    DeadLetterView,
+    DeltaView,
+    FederationView,
+    InspectionView,
+    VersionView,
+)
 from coordinator.domain import AdapterKind, Head, VersionId
 
 CALL_SECONDS = 30.0
@@ -160,6 +168,19 @@ class OperatorClient:
             UnknownAgent: It never registered.
         """
         self._call("RevokeAgent", pb.RevokeAgentRequest(federation=federation, agent_id=agent_id))
+
+    def delta(self, federation: str, delta_id: str) -> DeltaView:
+        """Return what became of a delta; a beginning of its id will do when no other delta shares it.
+
+        Raises:
+            DeltaNotFound: It was never accepted, and is not being uploaded.
+        """
+        request = pb.ExplainDeltaRequest(federation=federation, delta_id=delta_id)
+        return delta_of(self._call("ExplainDelta", request))
+
+    def inspect(self) -> InspectionView:
+        """Return how the coordinator, its store and the leadership of its federations are."""
+        return inspection_of(self._call("InspectCoordinator", pb.InspectCoordinatorRequest()))
 
     def dead_letters(self, federation: str) -> list[DeadLetterView]:
         """Return the dead letters, oldest first."""

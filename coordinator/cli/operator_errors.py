@@ -40,8 +40,8 @@ def error_of(error: grpc.RpcError, address: str) -> AlignFedError:
     code = call.code()
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return RequestInvalid(
-            f"{address} answers, but not as an operator service: name the coordinator's operator address (port 7301 "
-            "unless set otherwise) with --operator"
+            f"{address} answers, but not as an operator service that knows this command: name the coordinator's "
+            "operator address (port 7301 unless set otherwise) with --operator, or update a coordinator that is older"
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return CoordinatorUnreachable(

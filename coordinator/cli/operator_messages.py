@@ -1,4 +1,4 @@
-"""Operator messages to what the commands show: the only file of the command line that reads protobuf fields."""
+"""Operator messages to what the commands show: here and in `operator_findings` alone are protobuf fields read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def federation_of(message: operator_pb.GetFederationResponse) -> FederationView:
         pending=message.pending_deltas,
         dead=message.dead_letters,
         agents=message.agents,
-        created_at=_seconds(message.created_at),
+        created_at=seconds_of(message.created_at),
+        oldest_queued_at=seconds_of(message.oldest_queued_at) if message.HasField("oldest_queued_at") else None,
     )
 
 
@@ -60,7 +61,7 @@ def version_of(message: operator_pb.GlobalVersion) -> VersionView:
         id=version_id_of(message.id),
         kind=_VERSION_KINDS[message.kind],
         parent=message.parent_number if message.HasField("parent_number") else None,
-        created_at=_seconds(message.created_at),
+        created_at=seconds_of(message.created_at),
         abandoned=message.abandoned,
         serves_average=message.serves_average,
         deltas=message.deltas,
@@ -75,8 +76,8 @@ def agent_of(message: operator_pb.Agent) -> AgentView:
     return AgentView(
         agent=AgentRecord(
             agent_id=message.agent_id,
-            registered_at=_seconds(message.registered_at),
-            last_seen_at=_seconds(message.last_seen_at),
+            registered_at=seconds_of(message.registered_at),
+            last_seen_at=seconds_of(message.last_seen_at),
             device=said.device,
             memory_bytes=said.memory_bytes,
             software_version=said.software_version,
@@ -96,7 +97,7 @@ def dead_letter_of(message: operator_pb.DeadLetter) -> DeadLetterView:
         delta_id=message.delta_id,
         agent_id=message.agent_id,
         detail=message.detail,
-        buried_at=_seconds(message.buried_at),
+        buried_at=seconds_of(message.buried_at),
     )
 
 
@@ -143,5 +144,6 @@ def _group_of(message: operator_pb.VersionGroup) -> GroupRecord:
     )
 
 
-def _seconds(stamp: Timestamp) -> float:
+def seconds_of(stamp: Timestamp) -> float:
+    """Return a point in time as Unix seconds."""
     return stamp.seconds + stamp.nanos / 1e9

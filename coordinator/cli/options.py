@@ -23,33 +23,44 @@ SERVER_SETTINGS: dict[str, Any] = {"auto_envvar_prefix": "ALIGNFED", "show_defau
 _OWN_PACKAGES = frozenset({"alignfed", "bench", "coordinator"})
 
 Command = Callable[..., Any]
-Connect = Callable[[], "OperatorClient"]
-"""Opens a client of the coordinator that the command's options name; use it as a context manager."""
+Connect = Callable[..., "OperatorClient"]
+"""Opens a client of the coordinator that the command's options name; use it as a context manager. `call_seconds` may
+shorten the deadline of its calls."""
+
+
+def address_options(command: Command) -> Command:
+    """Add `--operator` and `--tls-ca`, handed over as they are."""
+    for option in (
+        click.option(
+            "--tls-ca",
+            envvar="ALIGNFED_TLS_CA",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="PEM file of the authority that signed the coordinator's certificate; without it the connection is "
+            "plain.",
+        ),
+        click.option(
+            "--operator",
+            envvar="ALIGNFED_OPERATOR",
+            default=DEFAULT_OPERATOR,
+            show_default=True,
+            metavar="HOST:PORT",
+            help="Operator address of a coordinator; also ALIGNFED_OPERATOR.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def operator_options(command: Command) -> Command:
     """Add `--operator` and `--tls-ca`, handed over together as one argument `connect`."""
 
-    @click.option(
-        "--operator",
-        envvar="ALIGNFED_OPERATOR",
-        default=DEFAULT_OPERATOR,
-        show_default=True,
-        metavar="HOST:PORT",
-        help="Operator address of a coordinator; also ALIGNFED_OPERATOR.",
-    )
-    @click.option(
-        "--tls-ca",
-        envvar="ALIGNFED_TLS_CA",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="PEM file of the authority that signed the coordinator's certificate; without it the connection is plain.",
-    )
+    @address_options
     @functools.wraps(command)
     def with_connect(*arguments: Any, operator: str, tls_ca: Path | None, **options: Any) -> Any:
-        def connect() -> OperatorClient:
+        def connect(**settings: float) -> OperatorClient:
             from coordinator.cli.operator_client import OperatorClient  # grpc takes longer to load than --help may
 
-            return OperatorClient(operator, tls_ca=tls_ca)
+            return OperatorClient(operator, tls_ca=tls_ca, **settings)
 
         return command(*arguments, connect=connect, **options)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from alignfed.logs.setup import AUTO, LOG_FORMATS
 from alignfed.settings import config_option, print_settings, set_up_logging
 from coordinator.cli.options import SERVER_SETTINGS, needs_extra
 from coordinator.cli.store_place import DEFAULT_DATA_DIR, noted_store_url
@@ -38,20 +39,30 @@ from coordinator.cli.store_place import DEFAULT_DATA_DIR, noted_store_url
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="How much to log."
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    default=AUTO,
+    help="Form of the log: auto is text on a terminal and JSON elsewhere.",
+)
 @click.pass_context
-def worker_command(context: click.Context, /, store_url: str, data_dir: Path, log_level: str, **worker: Any) -> None:
+def worker_command(
+    context: click.Context, /, store_url: str, data_dir: Path, log_level: str, log_format: str, **worker: Any
+) -> None:
     """Run an aggregation worker: it merges deltas into new versions.
 
     Any number may share a store; one leads each federation at a time, and another takes over within seconds when it
     dies. SIGTERM lets a merge in progress finish, then the process exits with 0. Every option can be set as
     ALIGNFED_<OPTION>, or in a file given with --config; flags win over the environment, the environment over the file.
     """
+    set_up_logging(log_level, log_format)
     print_settings(context)
-    set_up_logging(log_level)
     url = store_url or noted_store_url(data_dir)
     with needs_extra("worker"):
+        from alignfed.tracing.export import tracing
         from coordinator.worker.process import WorkerConfig, run  # torch takes seconds to load
 
     federation = worker.pop("federation") or None
     config = WorkerConfig(store_url=url, federation=federation, **worker)
-    asyncio.run(run(config))
+    with tracing("worker") as tracer:
+        asyncio.run(run(config, tracer=tracer))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from alignfed.errors import LocalProcessFailed
+from alignfed.logs.setup import TEXT
+from alignfed.settings import ENV_PREFIX
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.local.health import OperatorHealth
 from coordinator.local.processes import Supervisor, log_tail, python_program
@@ -79,6 +82,7 @@ class Cluster:
                 "--tier": tier_of(agent.slowdown),
                 "--threads": "1",
                 "--nice": "10",
+                "--log-format": log_format(),
             }
             words = [word for pair in arguments.items() for word in pair]
             log = self._folder.log(agent.agent_id)
@@ -90,12 +94,17 @@ class Cluster:
         program = python_program(
             command,
             _ALIGNFED,
-            [command, *arguments, "--metrics-listen", self.metrics[command]],
+            [command, *arguments, "--metrics-listen", self.metrics[command], "--log-format", log_format()],
             stage=stage,
             log=self._folder.log(command),
         )
         environment = {**program.environment, "ALIGNFED_STORE_URL": self._store_url}
         self._supervisor.start(dataclasses.replace(program, environment=environment))
+
+
+def log_format() -> str:
+    """Return the form of the processes' logs: readable for people in their files, unless another one is wished for."""
+    return os.environ.get(f"{ENV_PREFIX}_LOG_FORMAT") or TEXT
 
 
 @contextlib.contextmanager

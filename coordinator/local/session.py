@@ -73,6 +73,7 @@ class Session:
             f"--operator {self.cluster.operator_address}"
         )
         metrics = ", ".join(f"{name} http://{address}/metrics" for name, address in self.cluster.metrics.items())
+        self.say(f"status page: http://{self.cluster.metrics[COORDINATOR]}/#{self.record.federation}")
         self.say(f"metrics: {metrics}; logs: {self.folder.log(COORDINATOR).parent}")
         return target
 

@@ -37,6 +37,10 @@ class Blobs(Protocol):
         """Return how many of the first `parts` parts are stored without a gap, from part 0 on."""
         ...
 
+    async def unclaimed(self, federation: str, *, containing: str) -> dict[str, float]:
+        """Return when each unclaimed blob whose id contains a text was begun (Unix seconds), by blob id."""
+        ...
+
     async def delete(self, federation: str, blob_id: str) -> None:
         """Delete an unclaimed blob; one that was adopted is left alone. Idempotent."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from coordinator.domain import DeadLetter, DeltaRecord, QueuedDelta, QueueDepth, Receipt, Rejection
+from coordinator.domain import DeadLetter, DeltaRecord, QueuedDelta, QueueDepth, QueuePlace, Receipt, Rejection
 
 
 class Deltas(Protocol):
@@ -29,6 +29,17 @@ class Deltas(Protocol):
 
     async def receipt(self, federation: str, delta_id: str) -> Receipt | None:
         """Return what has become of a delta, or None when it was never accepted."""
+        ...
+
+    async def known_ids(self, federation: str, prefix: str, *, limit: int) -> list[str]:
+        """Return up to `limit` ids of accepted deltas that begin with `prefix`, sorted.
+
+        Looks at as many receipts as a second's work allows; of more it may miss some.
+        """
+        ...
+
+    async def place(self, federation: str, delta_id: str) -> QueuePlace | None:
+        """Return a delta's place in the queue, or None when it does not wait there. Never blocks, changes nothing."""
         ...
 
     async def claim(self, federation: str, worker_id: str, *, limit: int) -> list[QueuedDelta]:

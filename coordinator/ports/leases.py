@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from coordinator.domain import LeaseHolder
+
 
 class Leases(Protocol):
     """Which worker may merge."""
@@ -22,4 +24,8 @@ class Leases(Protocol):
 
     async def release(self, federation: str, worker_id: str, token: int) -> None:
         """Give the lease up, if it is still this worker's. Idempotent."""
+        ...
+
+    async def holder(self, federation: str) -> LeaseHolder | None:
+        """Return who holds the lease now, or None when nobody does. For people only: it may change at once."""
         ...

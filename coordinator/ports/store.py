@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from coordinator.domain import StoreMemory, StoreServer
 from coordinator.ports.agents import Agents
 from coordinator.ports.blobs import Blobs
 from coordinator.ports.deltas import Deltas
@@ -30,6 +31,17 @@ class Store(Protocol):
         Raises:
             StoreUnsafe: Its eviction policy could lose data, or its version is too old; says what to set.
         """
+        ...
+
+    async def memory(self) -> StoreMemory:
+        """Return how full the store is; of several servers, the fullest one, because it refuses to grow first.
+
+        Cheap: one command per server. Changes nothing.
+        """
+        ...
+
+    async def inspect(self) -> list[StoreServer]:
+        """Return how each server of the store describes itself; for people, never to decide anything."""
         ...
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from coordinator.backends import refusals
 from coordinator.domain import Head, Receipt
 from coordinator.service.admission import DeltaRef
 from coordinator.service.assembly import Assembly
+from coordinator.service.poll_time import PollTime
 from coordinator.service.rpc import convert
 from coordinator.service.rpc.errors import translated
 from coordinator.service.rpc.types import EOF, Context
@@ -47,6 +48,8 @@ class AgentServicer(rpc.AgentServiceServicer):
         self, request: pb.GetGlobalVersionRequest, context: Context
     ) -> pb.GetGlobalVersionResponse:
         """Answer what the head is, at once or when it is newer."""
+        clock = self._a.clock
+        arrived_at = clock.monotonic()
         wait_seconds = convert.wait_seconds(request.max_wait, longest=self._a.config.max_poll_wait_seconds)
         async with translated(context, seconds=self._seconds + wait_seconds):
             await self._admit(request.federation, request.agent_id)
@@ -54,10 +57,21 @@ class AgentServicer(rpc.AgentServiceServicer):
             if remaining_seconds is not None:
                 wait_seconds = min(wait_seconds, remaining_seconds - _DEADLINE_MARGIN_SECONDS)
             after = request.after_number if request.HasField("after_number") else None
-            head = await self._a.heads.wait_newer(request.federation, after=after, max_wait_seconds=wait_seconds)
+            known = await self._a.heads.head(request.federation)
             if after is not None:
                 lag = self._a.metrics.agent_version_lag_versions.labels(request.federation)
-                lag.observe(max(head.id.number - after, 0))
+                lag.observe(max(known.id.number - after, 0))
+            waits_from = clock.monotonic()
+            head = await self._a.heads.wait_newer(request.federation, after=after, max_wait_seconds=wait_seconds)
+            news = after is None or head.id.number > after
+            took = PollTime(
+                arrived_at=arrived_at,
+                waits_from=waits_from,
+                longest_wait_seconds=wait_seconds,
+                newer_at=self._a.heads.since(request.federation) if news else None,
+                answered_at=clock.monotonic(),
+            )
+            self._a.metrics.poll_overhead_seconds.labels(request.federation).observe(took.overhead_seconds)
             return pb.GetGlobalVersionResponse(status=convert.head_to_proto(head))
 
     async def WatchGlobalVersions(self, request: pb.WatchGlobalVersionsRequest, context: Context) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from alignfed.tracing.spans import Tracer
 from coordinator.ports import Clock, Store
 from coordinator.service.bounds import DrainSwitch
 from coordinator.service.caches.heads import HeadCache
@@ -29,6 +30,7 @@ class Assembly:
     store: Store
     clock: Clock
     metrics: ServiceMetrics
+    tracer: Tracer
     drain: DrainSwitch
     plans: Plans
     roster: Roster
@@ -39,7 +41,7 @@ class Assembly:
     creation: Creation
 
 
-def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: ServiceMetrics) -> Assembly:
+def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: ServiceMetrics, tracer: Tracer) -> Assembly:
     """Put the parts together; starts nothing."""
     drain = DrainSwitch()
     plans = Plans(store.federations, clock)
@@ -58,12 +60,14 @@ def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: Serv
         versions=versions,
         journal=UploadJournal(metrics),
         drain=drain,
+        tracer=tracer,
     )
     return Assembly(
         config=config,
         store=store,
         clock=clock,
         metrics=metrics,
+        tracer=tracer,
         drain=drain,
         plans=plans,
         roster=roster,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from coordinator.staleness_metrics import VERSION_BUCKETS, staleness_histogram
+from coordinator.store_metrics import StoreMetrics
+
 _RPC_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-VERSION_BUCKETS = (0, 1, 2, 4, 8, 16, 32, 64)
+_OVERHEAD_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
 class ServiceMetrics:
     """The service's metrics, registered once with the registry that is passed in."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
         self.rpc_duration_seconds = Histogram(
             "alignfed_rpc_server_duration_seconds",
             "Time from an RPC's start to its end; long polls and watches last as long as their client wants.",
@@ -19,10 +23,16 @@ class ServiceMetrics:
             buckets=_RPC_BUCKETS,
             registry=registry,
         )
+        self.poll_overhead_seconds = Histogram(
+            "alignfed_poll_overhead_seconds",
+            "Duration of an answered poll minus the time it deliberately waited for a new version.",
+            ["federation"],
+            buckets=_OVERHEAD_BUCKETS,
+            registry=registry,
+        )
         self.uploads = Counter(
             "alignfed_uploads_total",
-            "Uploads by outcome: accepted, duplicate, rejected_* by reason, aborted by the client, failed, or the "
-            "temporary reason they were turned away for. The federation is empty when it does not exist.",
+            "Uploads by outcome. The federation is empty when it does not exist.",
             ["federation", "outcome"],
             registry=registry,
         )
@@ -35,23 +45,23 @@ class ServiceMetrics:
         self.download_bytes = Counter(
             "alignfed_download_bytes_total", "Adapter bytes sent.", ["federation"], registry=registry
         )
-        self.delta_staleness_versions = Histogram(
-            "alignfed_delta_staleness_versions",
-            "Head minus base version of a delta.",
-            ["federation", "stage"],
-            buckets=VERSION_BUCKETS,
-            registry=registry,
-        )
+        self.delta_staleness_versions = staleness_histogram(registry)
         self.agent_version_lag_versions = Histogram(
             "alignfed_agent_version_lag_versions",
-            "Head minus the version an agent holds, when it polls.",
+            "Head minus the version an agent holds, when its poll arrives.",
             ["federation"],
             buckets=VERSION_BUCKETS,
             registry=registry,
         )
-        self.store_command_seconds = Histogram(
-            "alignfed_store_command_duration_seconds",
-            "Time of one call to the store's server.",
-            ["op"],
-            registry=registry,
-        )
+        self.store = StoreMetrics(registry)
+
+    def show_certificate_expiry(self, at: float) -> None:
+        """Show when the certificate that is served expires, in Unix seconds. Call it once, and only with TLS.
+
+        Without TLS there is no such metric, rather than one that says 1970.
+        """
+        Gauge(
+            "alignfed_tls_certificate_expiry_timestamp_seconds",
+            "When the first certificate of the served chain expires; absent without TLS. Read at start, as the chain.",
+            registry=self._registry,
+        ).set(at)

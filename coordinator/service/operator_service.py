@@ -15,7 +15,10 @@ from coordinator.backends import refusals
 from coordinator.domain import Contribution
 from coordinator.service.admission import MAX_INTEGER
 from coordinator.service.assembly import Assembly
+from coordinator.service.explanations import explain
+from coordinator.service.inspection import inspect
 from coordinator.service.rpc import convert
+from coordinator.service.rpc.convert_findings import explanation_to_proto, inspection_to_proto
 from coordinator.service.rpc.errors import translated
 from coordinator.service.rpc.types import EOF, Context
 from coordinator.service.transfers.creation import AdapterChunk, CalibrationChunk, CreationHeader, CreationMessage
@@ -63,6 +66,7 @@ class OperatorServicer(rpc.OperatorServiceServicer):
                 dead_letters=depth.dead,
                 agents=len(agents),
                 created_at=convert.timestamp(record.created_at),
+                oldest_queued_at=convert.moment(depth.oldest_accepted_at),
             )
 
     async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:
@@ -147,6 +151,19 @@ class OperatorServicer(rpc.OperatorServiceServicer):
             await self._store.agents.revoke(request.federation, request.agent_id)
             self._a.roster.forget(request.federation, request.agent_id)
             return pb.RevokeAgentResponse()
+
+    async def ExplainDelta(self, request: pb.ExplainDeltaRequest, context: Context) -> pb.ExplainDeltaResponse:
+        """Tell what became of a delta, and why."""
+        async with translated(context, seconds=self._seconds):
+            await self._a.plans.get(request.federation)
+            return explanation_to_proto(await explain(self._store, request.federation, request.delta_id))
+
+    async def InspectCoordinator(
+        self, request: pb.InspectCoordinatorRequest, context: Context
+    ) -> pb.InspectCoordinatorResponse:
+        """Tell how this coordinator is."""
+        async with translated(context, seconds=self._seconds):
+            return inspection_to_proto(await inspect(self._store, self._a.clock))
 
     async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Context) -> pb.ListDeadLettersResponse:
         """List dead letters, oldest first."""

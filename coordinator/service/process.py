@@ -4,43 +4,64 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from pathlib import Path
 
-from alignfed.exposition import metrics_served, new_registry
+from alignfed.exposition import new_registry
+from alignfed.tracing.spans import Tracer
 from coordinator.backends.opening import opened_store
+from coordinator.clock import SystemClock
 from coordinator.service.config import ServiceConfig
+from coordinator.service.http.server import http_served
+from coordinator.service.http.settings import HttpConfig
 from coordinator.service.metrics import ServiceMetrics
 from coordinator.service.server import CoordinatorServer
+from coordinator.service.tls_expiry import certificate_expiry
+from coordinator.store_metrics import store_watched
 
 
-async def run(config: ServiceConfig, store_url: str, metrics_listen: str) -> None:
+async def run(
+    config: ServiceConfig,
+    store_url: str,
+    metrics_listen: str,
+    *,
+    status_token_file: str = "",
+    tracer: Tracer | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
     Args:
         config: Addresses and limits.
         store_url: Where the store is; see `coordinator.backends.urls.open_store`.
-        metrics_listen: Address of `/metrics`, such as `127.0.0.1:7302`; empty for none.
+        metrics_listen: Address of `/metrics` and the status page, such as `127.0.0.1:9464`; empty for none.
+        status_token_file: Secret for signing in to the status page; empty for a page that can only be read.
+        tracer: Makes spans; None for none.
 
     Raises:
         StoreUnreachable: The store did not answer within `config.store_patience_seconds`.
         StoreUnsafe: The store could lose deltas.
-        RequestInvalid: The URL or an address cannot be used.
+        RequestInvalid: The URL, an address or the token file cannot be used.
     """
     registry = new_registry("coordinator")
     metrics = ServiceMetrics(registry)
-    async with opened_store(
-        store_url,
-        patience_seconds=config.store_patience_seconds,
-        observe=lambda op, seconds: metrics.store_command_seconds.labels(op).observe(seconds),
-    ) as store:
+    if config.tls_certificate_file:
+        metrics.show_certificate_expiry(certificate_expiry(Path(config.tls_certificate_file)))
+    async with (
+        http_served(registry, HttpConfig(listen=metrics_listen, token_file=status_token_file)) as http,
+        opened_store(
+            store_url, patience_seconds=config.store_patience_seconds, observe=metrics.store.observe_call
+        ) as store,
+        store_watched(store, metrics.store, SystemClock()),
+    ):
         stop = _stop_on_signals()  # before, a signal simply ends the process: there is nothing to drain
-        with metrics_served(registry, metrics_listen):
-            server = CoordinatorServer(store, config=config, metrics=metrics)
-            try:
-                await server.start()
-                await stop.wait()
-                await server.drain()
-            finally:
-                await server.stop()
+        server = CoordinatorServer(store, config=config, metrics=metrics, tracer=tracer)
+        if http is not None:
+            http.attach(store, is_serving=lambda: server.serving)
+        try:
+            await server.start()
+            await stop.wait()
+            await server.drain()
+        finally:
+            await server.stop()
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -7,6 +7,7 @@ import logging
 
 from prometheus_client import CollectorRegistry
 
+from alignfed.tracing.spans import NoOpTracer, Tracer
 from alignfed.v1 import agent_service_pb2, operator_service_pb2
 from alignfed.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
 from alignfed.v1.operator_service_pb2_grpc import add_OperatorServiceServicer_to_server
@@ -19,6 +20,8 @@ from coordinator.service.metrics import ServiceMetrics
 from coordinator.service.operator_service import OperatorServicer
 from coordinator.service.rpc.interceptor import RpcTimer
 from coordinator.service.rpc.servers import Endpoint, endpoint, mark_serving
+from coordinator.service.rpc.tracing import RpcTracer
+from coordinator.service.rpc.types import Interceptor
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ class CoordinatorServer:
         config: Addresses and limits.
         metrics: What this process counts; its own unless given.
         clock: Time; the real one unless a test brings its own.
+        tracer: Makes spans; None for none.
     """
 
     def __init__(
@@ -47,13 +51,21 @@ class CoordinatorServer:
         config: ServiceConfig | None = None,
         metrics: ServiceMetrics | None = None,
         clock: Clock | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._config = config or ServiceConfig()
         metrics = metrics or ServiceMetrics(CollectorRegistry())
-        self._assembly = assemble(config=self._config, store=store, clock=clock or SystemClock(), metrics=metrics)
+        self._assembly = assemble(
+            config=self._config,
+            store=store,
+            clock=clock or SystemClock(),
+            metrics=metrics,
+            tracer=tracer or NoOpTracer(),
+        )
         self._background: list[asyncio.Task[None]] = []
         self._agents: Endpoint | None = None
         self._operators: Endpoint | None = None
+        self._serving = False
 
     @property
     def agent_port(self) -> int:
@@ -64,6 +76,11 @@ class CoordinatorServer:
     def operator_port(self) -> int:
         """Port that operators reach; known once started."""
         return _started(self._operators).port
+
+    @property
+    def serving(self) -> bool:
+        """Whether new work is welcome here: both ports answer, and the process does not drain."""
+        return self._serving and not self._assembly.drain.draining
 
     async def start(self) -> None:
         """Listen on both addresses.
@@ -76,14 +93,14 @@ class CoordinatorServer:
             config=self._config,
             address=self._config.agent_listen,
             service=AGENT_SERVICE,
-            timer=RpcTimer(self._assembly.metrics),
+            interceptors=self._interceptors(),
             add=lambda server: add_AgentServiceServicer_to_server(AgentServicer(a), server),  # type: ignore[no-untyped-call]
         )
         self._operators = endpoint(
             config=self._config,
             address=self._config.operator_listen,
             service=OPERATOR_SERVICE,
-            timer=RpcTimer(self._assembly.metrics),
+            interceptors=self._interceptors(),
             add=lambda server: add_OperatorServiceServicer_to_server(OperatorServicer(a), server),  # type: ignore[no-untyped-call]
         )
         self._background = [
@@ -94,6 +111,7 @@ class CoordinatorServer:
         for ready, service in ((self._agents, AGENT_SERVICE), (self._operators, OPERATOR_SERVICE)):
             await ready.server.start()
             await mark_serving(ready, service)
+        self._serving = True
         logger.info("serving agents_port=%d operators_port=%d", self.agent_port, self.operator_port)
 
     async def drain(self) -> None:
@@ -125,6 +143,9 @@ class CoordinatorServer:
 
     async def _stop_servers(self, *, grace_seconds: float | None) -> None:
         await asyncio.gather(*(ready.server.stop(grace_seconds) for ready in self._endpoints()))
+
+    def _interceptors(self) -> list[Interceptor]:
+        return [RpcTracer(self._assembly.tracer), RpcTimer(self._assembly.metrics)]
 
     def _endpoints(self) -> list[Endpoint]:
         return [ready for ready in (self._agents, self._operators) if ready is not None]

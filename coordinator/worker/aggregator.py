@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from alignfed.codec import Factors
 from alignfed.errors import CandidateGated, Rejected
 from alignfed.plan import FederationPlan
+from alignfed.tracing.spans import annotate, span
 from coordinator.algo import succession
 from coordinator.algo.aggregate import DELTA_FAULTS, aggregate
 from coordinator.algo.align.alignment import Align, Alignment, leave_alone
@@ -22,6 +23,7 @@ from coordinator.algo.values import Aggregated, AggregationInput
 from coordinator.domain import (
     AdapterKind,
     Commit,
+    CommitOutcome,
     MergeRecord,
     QueuedDelta,
     Rejection,
@@ -31,12 +33,14 @@ from coordinator.domain import (
 )
 from coordinator.worker.context import WorkerContext
 from coordinator.worker.intake import Intake, take_in
+from coordinator.worker.merge_log import log_published, log_rejected
 from coordinator.worker.metrics import MergeTimes
 from coordinator.worker.outliers import without_outliers
 from coordinator.worker.parents import Parent, Parents
 from coordinator.worker.payloads import fetch_adapter, store_adapter
 from coordinator.worker.probes import Probe
 from coordinator.worker.server_state import store_state
+from coordinator.worker.tracing import STEPS, annotate_published, step_spans, traced_alignment
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +60,8 @@ class Aggregator:
         self._metrics = context.metrics
         self._plan = plan
         self._probe = probe
-        recipe = recipe_of(plan)
+        self._tracer = context.tracer
+        recipe = traced_alignment(recipe_of(plan), context.tracer)
         if recipe.align is not leave_alone:
             recipe = dataclasses.replace(recipe, align=self._timed_alignment(recipe.align))
         self._recipe = recipe
@@ -93,6 +98,7 @@ class Aggregator:
             )
         await self._reject(intake.rejections, token)
         if not intake.accepted:
+            annotate(outcome="rejected")
             return
         try:
             with self._timed("aggregate"):
@@ -109,7 +115,9 @@ class Aggregator:
             await self._gate(intake, _jump(judged), token)
             return
         with self._timed("publish"):
-            await self._publish(intake, parent, aggregated, judged, token=token)
+            version, outcome = await self._publish(intake, parent, aggregated, judged, token=token)
+        annotate_published(version, outcome)
+        log_published(self._plan.federation, version, outcome)
 
     async def _aggregate(self, intake: Intake, parent: Parent) -> Aggregated:
         federation = self._plan.federation
@@ -133,7 +141,7 @@ class Aggregator:
             version_number=number,
             state=parent.state,
         )
-        return await asyncio.to_thread(aggregate, inputs, self._recipe)
+        return await asyncio.to_thread(aggregate, inputs, self._recipe, step_spans(self._tracer))
 
     def _judge(self, aggregated: Aggregated, parent: Parent) -> Judged:
         number = parent.record.id.number + 1
@@ -151,9 +159,10 @@ class Aggregator:
 
     async def _publish(
         self, intake: Intake, parent: Parent, aggregated: Aggregated, judged: Judged, *, token: int
-    ) -> None:
+    ) -> tuple[VersionRecord, CommitOutcome]:
         plan = self._plan
-        version = await self._store_version(parent, aggregated, judged, token=token)
+        with span(self._tracer, "store version"):
+            version = await self._store_version(parent, aggregated, judged, token=token)
         commit = Commit(
             federation=plan.federation,
             token=token,
@@ -161,22 +170,15 @@ class Aggregator:
             version=version,
             merged=intake.accepted,
         )
-        outcome = await self._store.versions.commit(commit)
+        with span(self._tracer, "commit version", version=version.id.number, deltas=len(commit.merged)):
+            outcome = await self._store.versions.commit(commit)
         loss = judged.verdict.loss_after
         if loss is not None:
             self._judged = {version.id.digest: loss}
         factors = succession.Parent(adapter=judged.adapter, average=judged.average)
         self._parents.keep(version, parent=parent, factors=factors, state=aggregated.state)
-        self._observe(intake, version)
-        log.info(
-            "%s: version %d %s: %d deltas, staleness %s, calibration loss %s",
-            plan.federation,
-            version.id.number,
-            outcome.value,
-            len(aggregated.deltas),
-            [delta.staleness_versions for delta in aggregated.deltas],
-            "not judged" if loss is None else f"{loss:.4f}",
-        )
+        self._observe(intake, version, outcome)
+        return version, outcome
 
     def _record(self, aggregated: Aggregated, verdict: Verdict) -> MergeRecord:
         return MergeRecord(
@@ -212,14 +214,14 @@ class Aggregator:
             created_at=now,
         )
 
-    def _observe(self, intake: Intake, version: VersionRecord) -> None:
+    def _observe(self, intake: Intake, version: VersionRecord, outcome: CommitOutcome) -> None:
         assert version.merge is not None
         times = MergeTimes(
             accepted_at=tuple(queued.delta.accepted_at for queued in intake.accepted),
             bases_published_at=intake.bases_published_at,
             published_at=version.created_at,
         )
-        self._metrics.observe_merge(self._plan.federation, version.merge, times)
+        self._metrics.observe_merge(self._plan.federation, version.merge, times, outcome)
 
     async def _merge_without_culprit(self, intake: Intake, error: Rejected, *, token: int) -> None:
         """Reject the delta that the method refused, then merge the others."""
@@ -233,7 +235,8 @@ class Aggregator:
             await self.merge(others, token=token)
 
     async def _gate(self, intake: Intake, detail: str, token: int) -> None:
-        log.warning("%s: candidate not published: %s", self._plan.federation, detail)
+        annotate(outcome="gated", reason=CandidateGated.reason)
+        log.warning("candidate not published", extra={"federation": self._plan.federation, "detail": detail})
         self._metrics.merges.labels(self._plan.federation, "gated").inc()
         await self._reject(
             [Rejection(queued=q, reason=CandidateGated.reason, detail=detail) for q in intake.accepted], token
@@ -243,16 +246,8 @@ class Aggregator:
         if not rejections:
             return
         await self._store.deltas.reject(self._plan.federation, token, rejections)
+        log_rejected(rejections)
         for rejection in rejections:
-            delta = rejection.queued.delta
-            log.warning(
-                "%s: delta %s of %s rejected [%s]: %s",
-                self._plan.federation,
-                delta.delta_id,
-                delta.agent_id,
-                rejection.reason,
-                rejection.detail,
-            )
             self._metrics.rejected.labels(self._plan.federation, rejection.reason).inc()
 
     def _timed_alignment(self, align: Align) -> Align:
@@ -272,7 +267,8 @@ class Aggregator:
     def _timed(self, stage: str) -> Iterator[None]:
         started = self._clock.monotonic()
         try:
-            yield
+            with span(self._tracer, STEPS[stage]):
+                yield
         finally:
             elapsed = self._clock.monotonic() - started
             self._metrics.merge_duration.labels(self._plan.federation, stage).observe(elapsed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from alignfed.tracing.spans import NoOpTracer, Tracer
 from coordinator.ports import Clock, Store
 from coordinator.worker.metrics import WorkerMetrics
 
@@ -16,3 +17,4 @@ class WorkerContext:
     clock: Clock
     metrics: WorkerMetrics
     worker_id: str
+    tracer: Tracer = dataclasses.field(default_factory=NoOpTracer)

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 
 from alignfed.errors import DeliveryExhausted, InvariantBroken, Unavailable
 from alignfed.plan import FederationPlan
+from alignfed.tracing.spans import annotate, fail_current, span
 from coordinator import policy
-from coordinator.domain import QueuedDelta
+from coordinator.domain import QueuedDelta, VersionRecord
 from coordinator.policy import Bury, Merge, Wait, Waiting
 from coordinator.worker.aggregator import Aggregator
 from coordinator.worker.context import WorkerContext
 from coordinator.worker.lease import HeldLease
+from coordinator.worker.merge_log import log_buried, log_claimed
+from coordinator.worker.tracing import merge_span
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class Leader:
         self._clock = context.clock
         self._metrics = context.metrics
         self._worker_id = context.worker_id
+        self._tracer = context.tracer
         self._plan = plan
         self._federation = plan.federation
         self._lease = lease
@@ -64,9 +68,9 @@ class Leader:
             decision = policy.decide(self._waiting, self._plan.buffer, now_seconds=now, paused=head.paused)
             match decision:
                 case Merge(deltas=deltas, cause=cause):
-                    log.info("%s: merging %d deltas (%s)", self._federation, len(deltas), cause)
-                    await self._aggregator.prepare(head.id)
-                    await self._merge(deltas)
+                    with merge_span(self._tracer, deltas, cause=cause, head=head.id.number):
+                        await self._aggregator.prepare(head.id)
+                        await self._merge(deltas)
                 case Bury(queued=queued):
                     await self._bury(queued)
                 case Wait():
@@ -78,7 +82,7 @@ class Leader:
         """Claim again whatever an earlier leader, or a failed merge of this one, left unsettled."""
         reclaimed = await self._store.deltas.reclaim(self._federation, self._worker_id)
         if reclaimed:
-            log.info("%s: took over %d claimed deltas", self._federation, len(reclaimed))
+            log_claimed(reclaimed, worker_id=self._worker_id, again=True)
             self._metrics.redeliveries.labels(self._federation).inc(len(reclaimed))
         known = {entry.queued.entry_id: entry.since_seconds for entry in self._waiting}
         now = self._clock.monotonic()
@@ -91,21 +95,27 @@ class Leader:
         if room <= 0:
             return
         claimed = await self._store.deltas.claim(self._federation, self._worker_id, limit=room)
+        log_claimed(claimed, worker_id=self._worker_id)
         now = self._clock.monotonic()
         self._waiting += tuple(Waiting(queued=queued, since_seconds=now) for queued in claimed)
 
     async def _merge(self, deltas: Sequence[QueuedDelta]) -> None:
-        counted = await self._store.deltas.count_attempt(self._federation, self._worker_id, deltas)
+        with span(self._tracer, "claim deltas", attempts=1 + max(queued.attempts for queued in deltas)):
+            counted = await self._store.deltas.count_attempt(self._federation, self._worker_id, deltas)
         try:
             await self._aggregator.merge(counted, token=self._lease.token)
         except (Unavailable, InvariantBroken) as error:
             outcome = "fenced" if error.reason == "FENCED" else "conflict" if error.reason == "HEAD_MOVED" else "failed"
+            annotate(outcome=outcome)
+            fail_current(error)
             self._metrics.merges.labels(self._federation, outcome).inc()
             if outcome == "failed" and isinstance(error, InvariantBroken):
                 await self._recover(error)
                 return
             raise
         except Exception as error:  # noqa: BLE001 - whatever one delta provokes must not stop the federation
+            annotate(outcome="failed")
+            fail_current(error)
             self._metrics.merges.labels(self._federation, "failed").inc()
             await self._recover(error)
             return
@@ -120,8 +130,8 @@ class Leader:
 
     async def _bury(self, queued: QueuedDelta) -> None:
         detail = f"{DeliveryExhausted.reason}: not merged in {queued.attempts} attempts; see the worker's log"
-        log.error("%s: delta %s is a dead letter: %s", self._federation, queued.delta.delta_id, detail)
         await self._store.deltas.bury(self._federation, self._lease.token, queued, detail=detail, at=self._clock.now())
+        log_buried(queued, detail)
         self._metrics.dead_letters.labels(self._federation).inc()
         self._settled([queued])
 
@@ -147,7 +157,13 @@ class Leader:
         fleet.set_queue(name, await self._store.deltas.depth(name), head)
         version = await self._store.versions.get(name, head.id.number)
         fleet.version_time.labels(name).set(version.created_at)
-        if version.merge is not None and version.merge.calibration_loss_after is not None:
-            fleet.calibration_loss.labels(name).set(version.merge.calibration_loss_after)
+        fleet.set_calibration_loss(name, await self._calibration_loss(version))
+        fleet.buffer_size.labels(name).set(self._plan.buffer.size)
         agents = await self._store.agents.list(name)
         fleet.set_fairness(name, agents, await self._store.agents.contributions(name), now=self._clock.now())
+
+    async def _calibration_loss(self, version: VersionRecord) -> float | None:
+        """Return the loss a version was judged to have; a rollback has the loss of the version it restored."""
+        while version.merge is None and version.parent is not None:
+            version = await self._store.versions.get(self._federation, version.parent)
+        return None if version.merge is None else version.merge.calibration_loss_after

@@ -100,15 +100,16 @@ class Worker:
             if lease is None:
                 return
             log.info("%s: leading with token %d", federation, lease.token)
-            self._metrics.lease_epoch.labels(federation).set(lease.token)
-            record = await self._store.federations.get(federation)
-            probe = await self._probes.for_federation(record)
-            aggregator = Aggregator(context, record.plan, probe)
-            leader = Leader(context, _as_merged(record.plan), lease, aggregator)
+            self._metrics.fleet.lease_epoch.labels(federation).set(lease.token)
             try:
-                await leader.lead(stop)
+                record = await self._store.federations.get(federation)
+                probe = await self._probes.for_federation(record)
+                aggregator = Aggregator(context, record.plan, probe)
+                await Leader(context, _as_merged(record.plan), lease, aggregator).lead(stop)
             finally:
                 self._metrics.fleet.forget(federation)
+            if lease.lost.is_set():
+                self._metrics.lease_lost.labels(federation).inc()
 
 
 def _as_merged(plan: FederationPlan) -> FederationPlan:

@@ -12,8 +12,10 @@ import socket
 from pathlib import Path
 
 from alignfed.exposition import metrics_served, new_registry
+from alignfed.tracing.spans import NoOpTracer, Tracer
 from coordinator.backends.opening import opened_store
 from coordinator.clock import SystemClock
+from coordinator.store_metrics import store_watched
 from coordinator.worker.context import WorkerContext
 from coordinator.worker.lease import LEASE_TTL_SECONDS
 from coordinator.worker.loop import Worker
@@ -44,8 +46,8 @@ class WorkerConfig:
     lease_ttl_seconds: float = LEASE_TTL_SECONDS
 
 
-async def run(config: WorkerConfig) -> None:
-    """Merge until SIGTERM or SIGINT; a merge in progress is finished first.
+async def run(config: WorkerConfig, *, tracer: Tracer | None = None) -> None:
+    """Merge until SIGTERM or SIGINT; a merge in progress is finished first. `tracer` makes spans; None for none.
 
     Raises:
         StoreUnreachable, StoreUnsafe: The store cannot be used.
@@ -58,9 +60,15 @@ async def run(config: WorkerConfig) -> None:
 
     registry = new_registry("worker")
     metrics = WorkerMetrics(registry)
-    async with opened_store(config.store_url, observe=metrics.observe_store) as store:
+    clock = SystemClock()
+    async with (
+        opened_store(config.store_url, observe=metrics.store.observe_call) as store,
+        store_watched(store, metrics.store, clock),
+    ):
         with metrics_served(registry, config.metrics_listen):
-            context = WorkerContext(store=store, clock=SystemClock(), metrics=metrics, worker_id=new_worker_id())
+            context = WorkerContext(
+                store=store, clock=clock, metrics=metrics, worker_id=new_worker_id(), tracer=tracer or NoOpTracer()
+            )
             probes = Probes(store.blobs, base_model=config.base_model, threads=config.threads)
             worker = Worker(context, probes, only=config.federation, lease_ttl_seconds=config.lease_ttl_seconds)
             log.info("worker %s started", context.worker_id)

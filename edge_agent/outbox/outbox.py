@@ -20,11 +20,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alignfed.plain import PlainValueError
+from alignfed.tracing.context import sound_traceparent
 from edge_agent.domain import DeltaMeta, GlobalVersion, PreparedDelta, Receipt
 from edge_agent.outbox.durable import replace_json, sync_directory, write_synced
 
 META_NAME = "meta.json"
 PAYLOAD_NAME = "payload.safetensors"
+TRACE_NAME = "traceparent"
 REJECTION_NAME = "rejection.json"
 REJECTED_KEPT = 20
 """Rejections kept for people; enough to see a pattern."""
@@ -36,10 +38,11 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxEntry:
-    """A delta in the outbox: `directory` holds its files."""
+    """A delta in the outbox: `directory` holds its files, `trace_context` is the `traceparent` of its training."""
 
     meta: DeltaMeta
     directory: Path
+    trace_context: str = ""
 
     @property
     def payload(self) -> Path:
@@ -88,15 +91,22 @@ class Outbox:
             held = [*self._pending.values(), *self._acknowledged.values()]
             return any(entry.meta.base == base for entry in held)
 
-    def put(self, delta: PreparedDelta) -> OutboxEntry:
-        """Keep a new delta. When this returns it survives any crash; before, it is there whole or not at all."""
+    def put(self, delta: PreparedDelta, *, trace_context: str = "") -> OutboxEntry:
+        """Keep a new delta. When this returns it survives any crash; before, it is there whole or not at all.
+
+        Args:
+            delta: The delta.
+            trace_context: What its uploads are a part of, as `traceparent`; kept on a best-effort basis.
+        """
         name = f"{delta.meta.sequence:010d}-{delta.meta.delta_id}"
         fresh = self._root / _NEW / name
         fresh.mkdir()
         write_synced(fresh / PAYLOAD_NAME, delta.payload)
         write_synced(fresh / META_NAME, json.dumps(delta.meta.to_dict()).encode())
+        if trace_context:
+            (fresh / TRACE_NAME).write_text(trace_context, "ascii")
         sync_directory(fresh)
-        entry = OutboxEntry(meta=delta.meta, directory=self._root / _PENDING / name)
+        entry = OutboxEntry(meta=delta.meta, directory=self._root / _PENDING / name, trace_context=trace_context)
         with self._changed:
             fresh.rename(entry.directory)
             sync_directory(self._root / _PENDING)
@@ -187,11 +197,21 @@ class Outbox:
             except (OSError, ValueError, PlainValueError):
                 whole = False
             if whole:
-                found[meta.delta_id] = OutboxEntry(meta=meta, directory=directory)
+                found[meta.delta_id] = OutboxEntry(
+                    meta=meta, directory=directory, trace_context=_trace_context(directory)
+                )
             else:  # never written by this module: a damaged disk, or someone's hand
                 logger.warning("the outbox holds a damaged delta in %s: it is discarded", directory)
                 self._discard(directory)
         return found
+
+
+def _trace_context(directory: Path) -> str:
+    """Return a delta's trace context, if it has a sound one; a file of its own, so that no delta depends on it."""
+    try:
+        return sound_traceparent((directory / TRACE_NAME).read_text("ascii"))
+    except (OSError, ValueError):
+        return ""
 
 
 def _in_order(entries: dict[str, OutboxEntry]) -> list[OutboxEntry]:

@@ -117,11 +117,12 @@ class Uploader:
 
     def _transfer(self, entry: OutboxEntry) -> Receipt:
         """Make one try to upload a delta, from where the coordinator has it."""
-        answer = self._client.query_upload(entry.meta.delta_id, entry.meta.sha256, rank=entry.meta.rank)
-        if isinstance(answer, Receipt):
-            return answer
-        chunk_bytes = self._link.plan.limits.chunk_bytes
-        return self._client.submit(entry.meta, entry.payload, answer, chunk_bytes=chunk_bytes)
+        with self._journal.uploading(entry):
+            answer = self._client.query_upload(entry.meta.delta_id, entry.meta.sha256, rank=entry.meta.rank)
+            if isinstance(answer, Receipt):
+                return answer
+            chunk_bytes = self._link.plan.limits.chunk_bytes
+            return self._client.submit(entry.meta, entry.payload, answer, chunk_bytes=chunk_bytes)
 
     def _ask(self, entry: OutboxEntry) -> None:
         """Ask what has become of an acknowledged delta."""

@@ -14,6 +14,8 @@ import grpc
 
 from alignfed.errors import CoordinatorUnreachable, RequestInvalid
 from alignfed.settings import parse_listen
+from alignfed.tracing.context import TRACEPARENT
+from alignfed.tracing.spans import current_traceparent
 from edge_agent.domain import TlsFiles
 from edge_agent.wire.errors import error_of
 
@@ -60,14 +62,14 @@ class Calls:
     def unary(self, method: Any, request: Any, *, timeout: float = CALL_SECONDS) -> Any:
         """Make a call that has one response (its request may be a stream) and return the response."""
         self._refuse_when_cancelled()
-        call = method.future(request, timeout=timeout)
+        call = method.future(request, timeout=timeout, metadata=_trace_metadata())
         with self._tracked(call):
             return call.result()
 
     def stream(self, method: Any, request: Any, *, timeout: float) -> Generator[Any]:
         """Make a call and yield its responses; abandoning the iterator cancels the call."""
         self._refuse_when_cancelled()
-        call = method(request, timeout=timeout)
+        call = method(request, timeout=timeout, metadata=_trace_metadata())
         with self._tracked(call):
             yield from call
 
@@ -107,6 +109,12 @@ class Calls:
             call.cancel()  # a no-op on a call that is over
             with self._lock:
                 self._active.discard(call)
+
+
+def _trace_metadata() -> tuple[tuple[str, str], ...] | None:
+    """Return the metadata that makes the coordinator's spans part of the span that runs here, if any."""
+    context = current_traceparent()
+    return ((TRACEPARENT, context),) if context else None
 
 
 def _open_channel(address: str, tls: TlsFiles | None) -> grpc.Channel:

@@ -5,7 +5,7 @@
     │   ├── UnknownFederation, FederationExists, PlanInvalid
     │   ├── UnknownAgent, AgentRevoked
     │   ├── BaseVersionUnknown, BaseVersionOtherBranch, BaseVersionTooOld, BaseVersionInFuture
-    │   ├── VersionNotFound, DeadLetterNotFound
+    │   ├── VersionNotFound, DeltaNotFound, DeadLetterNotFound
     │   ├── WrongBaseModel, ManifestMismatch, RankMismatch, FrozenFactorChanged, EncodingNotAllowed, NonFinite
     │   ├── HeaderMissing, HeaderRepeated, HeaderInvalid
     │   ├── ChunkOutOfOrder, ChunkChecksumMismatch, PayloadTruncated, PayloadOversized, PayloadDigestMismatch
@@ -114,6 +114,12 @@ class VersionNotFound(Rejected):
     """The version does not exist or its adapter is no longer retained."""
 
     reason = "VERSION_NOT_FOUND"
+
+
+class DeltaNotFound(Rejected):
+    """No delta of that id was ever accepted, and none is being uploaded."""
+
+    reason = "DELTA_NOT_FOUND"
 
 
 class DeadLetterNotFound(Rejected):

@@ -21,7 +21,7 @@ def new_registry(component: str) -> CollectorRegistry:
     """Return a registry that already tells what runs: `alignfed_build_info{component, version}` and process figures."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    build = Info("alignfed_build", "What runs here.", registry=registry)
+    build = Info("alignfed_build", "What runs here: a gauge that is always 1.", registry=registry)
     build.info({"component": component, "version": __version__, "python": platform.python_version()})
     return registry
 

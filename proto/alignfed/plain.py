@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ def from_plain(kind: type[T], values: object, *, path: str = "") -> T:
     if not isinstance(values, dict):
         raise PlainValueError(f"{where} must be a table, not {values!r}")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(kind)
+    hints = _hints(typing.cast("type", kind))
     for key in values:
         if key not in fields:
             raise PlainValueError(f"{where} has no setting named {key!r}; it knows {', '.join(fields)}")
@@ -45,6 +46,12 @@ def from_plain(kind: type[T], values: object, *, path: str = "") -> T:
             raise PlainValueError(f"{where} lacks {name!r}: add it")
     prefix = f"{path}." if path else ""
     return kind(**{key: _convert(hints[key], value, path=prefix + key) for key, value in values.items()})
+
+
+@functools.cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """Return the types of a dataclass's fields; finding them out takes longer than everything else here."""
+    return typing.get_type_hints(kind)
 
 
 def _convert(hint: Any, value: Any, *, path: str) -> Any:

@@ -98,7 +98,7 @@ class Buffer:
     """Merge when `size` deltas wait, or when the oldest has waited `timeout_seconds`."""
 
     size: int = 4
-    timeout_seconds: float = 600.0
+    timeout_seconds: float = 240.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

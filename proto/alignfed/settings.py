@@ -19,12 +19,29 @@ import click
 from click.core import ParameterSource
 
 from alignfed.errors import AlignFedError, PlanInvalid, RequestInvalid
+from alignfed.logs.setup import logs_json, set_up_logging
+
+__all__ = [
+    "ENV_PREFIX",
+    "EXIT_FAILED",
+    "EXIT_USAGE",
+    "announce",
+    "config_option",
+    "describe_settings",
+    "exit_codes",
+    "parse_listen",
+    "print_settings",
+    "redact",
+    "set_up_logging",
+]
+
+logger = logging.getLogger(__name__)
 
 ENV_PREFIX = "ALIGNFED"
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
-_SECRET_NAME = re.compile(r"password|token|secret|key$")
+_SECRET_NAME = re.compile(r"(?:password|token|secret)(?!_file$)|key$")
 _URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)\S*@")
 _SOURCES = {
     ParameterSource.COMMANDLINE: "flag",
@@ -83,8 +100,21 @@ def describe_settings(context: click.Context) -> str:
 
 
 def print_settings(context: click.Context) -> None:
-    """Print every setting with its source to stderr, once at start."""
-    click.echo(f"{context.command_path} settings:\n{describe_settings(context)}", err=True)
+    """Show every setting with its source on stderr, once at start; in a JSON log as one line."""
+    said = describe_settings(context)
+    if logs_json():
+        lines = [line.strip() for line in said.splitlines()]
+        logger.info("%s settings", context.command_path, extra={"settings": lines})
+        return
+    click.echo(f"{context.command_path} settings:\n{said}", err=True)
+
+
+def announce(text: str) -> None:
+    """Tell people something on stderr; in a JSON log as one line."""
+    if logs_json():
+        logger.info("%s", text)
+        return
+    click.echo(text, err=True)
 
 
 @contextmanager
@@ -99,15 +129,11 @@ def exit_codes() -> Iterator[None]:
 
 
 def _fail(error: AlignFedError, code: int) -> None:
+    if logs_json():
+        logger.error("%s", error.message, extra={"reason": error.reason})
+        sys.exit(code)
     click.echo(f"error: {error.message} [{error.reason}]", err=True)
     sys.exit(code)
-
-
-def set_up_logging(level: str) -> None:
-    """Log to stderr, one line per event, at `level` (a name such as `INFO`)."""
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
 
 
 def parse_listen(value: str) -> tuple[str, int]:

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from alignfed.plan import FederationPlan
+from alignfed.tracing.spans import Tracer
 from coordinator.backends.memory import MemoryStore
 from coordinator.domain import VersionId
 from coordinator.ports import Store
@@ -50,10 +51,13 @@ async def start(store: WatchedStore) -> AsyncIterator[Start]:
     """Start a coordinator over the shared store; keyword arguments change its settings."""
     started: list[Running] = []
 
-    async def start_one(over: Store | None = None, **settings: Any) -> Running:
+    async def start_one(over: Store | None = None, tracer: Tracer | None = None, **settings: Any) -> Running:
         registry = CollectorRegistry()
         server = CoordinatorServer(
-            over or store, config=dataclasses.replace(CONFIG, **settings), metrics=ServiceMetrics(registry)
+            over or store,
+            config=dataclasses.replace(CONFIG, **settings),
+            metrics=ServiceMetrics(registry),
+            tracer=tracer,
         )
         await server.start()
         client = RawClient(agent_port=server.agent_port, operator_port=server.operator_port)

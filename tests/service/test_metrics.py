@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import grpc
 import pytest
 from prometheus_client import generate_latest
 
+from alignfed.logs.formats import JsonFormatter
 from alignfed.plan import FederationPlan
 from alignfed.v1 import agent_service_pb2 as pb
 from tests.service.conftest import Running
@@ -84,8 +86,10 @@ async def test_each_delta_leaves_one_line_with_its_ids(
     with caplog.at_level(logging.INFO, logger="coordinator.service"):
         await coordinator.client.submit(delta.messages())
         await refused(coordinator.client.submit([delta.header(rank=9, delta_id="first", agent_id=forged)]))
-    accepted, refused_line = [record.getMessage() for record in caplog.records]
-    assert accepted.startswith(f"delta accepted federation=fed agent=agent-1 delta={delta.delta_id} base=0")
-    assert refused_line == (
-        "delta not accepted federation=fed agent=malformed delta=first outcome=rejected_agent_unknown"
-    )
+    accepted, refused_line = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    assert accepted["message"] == "delta accepted"
+    assert (accepted["federation"], accepted["agent_id"], accepted["base_version"]) == ("fed", "agent-1", 0)
+    assert accepted["delta_id"] == delta.delta_id
+    assert refused_line["message"] == "delta not accepted"
+    assert (refused_line["agent_id"], refused_line["delta_id"]) == ("malformed", "first")
+    assert (refused_line["outcome"], refused_line["reason"]) == ("rejected_agent_unknown", "AGENT_UNKNOWN")

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from alignfed.codec import Factors
 from alignfed.plan import FederationPlan
+from alignfed.tracing.spans import Tracer
 from edge_agent.domain import Totals
 from edge_agent.runtime import AgentProcess, AgentSettings, MakeTrainer
 from edge_agent.training.trainer import TrainingJob, TrainingResult
@@ -57,8 +58,8 @@ class AddingTrainer:
 class AgentThread:
     """Runs one agent process object in a thread. Use it as a context manager: leaving stops it."""
 
-    def __init__(self, settings: AgentSettings, make_trainer: MakeTrainer) -> None:
-        self._process = AgentProcess(settings, make_trainer)
+    def __init__(self, settings: AgentSettings, make_trainer: MakeTrainer, *, tracer: Tracer | None = None) -> None:
+        self._process = AgentProcess(settings, make_trainer, tracer=tracer)
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
         self._totals: Totals | None = None
         self._error: BaseException | None = None

@@ -22,6 +22,19 @@ variable or a key of the TOML file given with `--config`; the first of these win
 without the leading dashes.
 """
 
+TRACES = """## Traces
+
+Coordinator, worker and agent read OpenTelemetry's standard variables; without them nothing is traced. Tracing needs the
+extra `tracing`. More in [Logs and traces](tracing.md).
+
+| environment | default | meaning |
+|---|---|---|
+| `OTEL_EXPORTER_OTLP_ENDPOINT` |  | A collector, such as `http://127.0.0.1:4317`, over gRPC; turns tracing on. |
+| `OTEL_TRACES_EXPORTER` | `otlp` | `otlp`, `console` (spans to stderr) or `none`. |
+| `OTEL_SERVICE_NAME` | `alignfed-coordinator`, `alignfed-worker`, `alignfed-agent` | What the process is called. |
+| `OTEL_TRACES_SAMPLER` | `parentbased_always_on` | Which traces are recorded. |
+"""
+
 COMMANDS = (
     ("alignfed coordinator", coordinator_command),
     ("alignfed worker", worker_command),
@@ -33,6 +46,7 @@ COMMANDS = (
 def page() -> str:
     """Return the whole page."""
     sections = [INTRODUCTION, *(_command(name, command) for name, command in COMMANDS)]
+    sections.append(TRACES)
     plan = PLAN_TEMPLATE.read_text("utf-8").rstrip()
     sections.append(
         "## The federation plan\n\nWritten by `alignfed init`, read by `alignfed federations create`. Lines that are "

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import random
 import uuid
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Self
 
 import grpc
@@ -141,10 +141,16 @@ class RawClient:
             channel.close()
 
     async def submit(
-        self, messages: Iterable[agent_pb.SubmitDeltaRequest], *, timeout: float | None = 20.0
+        self,
+        messages: Iterable[agent_pb.SubmitDeltaRequest],
+        *,
+        timeout: float | None = 20.0,
+        metadata: Sequence[tuple[str, str | bytes]] = (),
     ) -> agent_pb.SubmitDeltaResponse:
         """Send messages as one upload."""
-        response: agent_pb.SubmitDeltaResponse = await _answer(self._submit, messages, timeout=timeout)
+        response: agent_pb.SubmitDeltaResponse = await _answer(
+            self._submit, messages, timeout=timeout, metadata=metadata
+        )
         return response
 
     async def create(
@@ -167,10 +173,16 @@ class RawClient:
         return response
 
 
-async def _answer(method: Any, messages: Iterable[Any], *, timeout: float | None) -> Any:
+async def _answer(
+    method: Any,
+    messages: Iterable[Any],
+    *,
+    timeout: float | None,
+    metadata: Sequence[tuple[str, str | bytes]] = (),
+) -> Any:
     """Run a blocking client stream and return its response."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    call = method.future(iter(messages), timeout=timeout)
+    call = method.future(iter(messages), timeout=timeout, metadata=metadata)
     call.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
     await ended.wait()
     return call.result()

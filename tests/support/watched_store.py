@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from alignfed.errors import StoreUnreachable
+from coordinator.domain import StoreMemory, StoreServer
 from coordinator.ports import Store
 
 _PORTS = ("federations", "agents", "blobs", "deltas", "versions", "leases")
@@ -90,6 +91,18 @@ class WatchedStore:
         self.calls["check"] += 1
         self._check()
         await self._inner.check()
+
+    async def memory(self) -> StoreMemory:
+        self.calls["memory"] += 1
+        self._check()
+        if "memory" in self.failures:
+            raise self.failures["memory"]
+        return await self._inner.memory()
+
+    async def inspect(self) -> list[StoreServer]:
+        self.calls["inspect"] += 1
+        self._check()
+        return await self._inner.inspect()
 
     async def close(self) -> None:
         await self._inner.close()

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from alignfed.codec import Factors
 from alignfed.plan import FederationPlan
+from alignfed.tracing.spans import NoOpTracer, Tracer
 from coordinator.algo.values import CalibrationProbe
 from coordinator.clock import SystemClock
 from coordinator.domain import AdapterKind, DeltaRecord, DeltaState, FederationRecord, VersionRecord
@@ -48,18 +49,31 @@ class NoProbes:
         return self._probe
 
 
-def worker_context(store: Store, *, worker_id: str = "worker-1", clock: Clock | None = None) -> WorkerContext:
+def worker_context(
+    store: Store, *, worker_id: str = "worker-1", clock: Clock | None = None, tracer: Tracer | None = None
+) -> WorkerContext:
     """Return what a worker process works with, metrics on a registry of their own."""
     metrics = WorkerMetrics(CollectorRegistry())
-    return WorkerContext(store=store, clock=clock or SystemClock(), metrics=metrics, worker_id=worker_id)
+    return WorkerContext(
+        store=store,
+        clock=clock or SystemClock(),
+        metrics=metrics,
+        worker_id=worker_id,
+        tracer=tracer or NoOpTracer(),
+    )
 
 
 @contextlib.asynccontextmanager
 async def running_worker(
-    store: Store, *, worker_id: str = "worker-1", probe: Any = None, clock: Clock | None = None
+    store: Store,
+    *,
+    worker_id: str = "worker-1",
+    probe: Any = None,
+    clock: Clock | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[WorkerMetrics]:
     """Run a worker while the block runs, and let it finish what it does."""
-    context = worker_context(store, worker_id=worker_id, clock=clock)
+    context = worker_context(store, worker_id=worker_id, clock=clock, tracer=tracer)
     worker = Worker(context, NoProbes(probe), lease_ttl_seconds=LEASE_SECONDS)  # type: ignore[arg-type]
     stop = asyncio.Event()
     task = asyncio.create_task(worker.run(stop))

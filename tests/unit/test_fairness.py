@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignfed.errors import AggregationInvalid
-from coordinator.fairness import gini, jain_index, lorenz
+from coordinator.fairness import gini, jain_index, lorenz, lorenz_shares
 
 AMOUNTS = st.lists(st.floats(min_value=0, max_value=1e12, allow_subnormal=False), min_size=1, max_size=30)
 
@@ -74,3 +74,31 @@ def test_amounts_that_cannot_be_shared_are_refused(bad: float) -> None:
     for figure in (jain_index, gini, lorenz):
         with pytest.raises(AggregationInvalid):
             figure([1.0, bad])
+
+
+def reference_share(values: list[float], fraction: float) -> float:
+    """The sum of the least-served `fraction * n` participants, the last one counted in part, over the total."""
+    left, held = fraction * len(values), 0.0
+    for value in sorted(values):
+        held += value * min(max(left, 0.0), 1.0)
+        left -= 1
+    return held / sum(values)
+
+
+@given(AMOUNTS.filter(lambda values: max(values) > 1e-6), st.floats(min_value=0, max_value=1))
+def test_a_lorenz_share_is_what_the_least_served_hold(values: list[float], fraction: float) -> None:
+    (share,) = lorenz_shares(values, [fraction])
+    assert share == pytest.approx(reference_share(values, fraction), abs=1e-9)
+    assert share <= fraction + 1e-9
+
+
+def test_lorenz_shares_at_the_edges() -> None:
+    assert lorenz_shares([1, 0, 0, 0], [0.0, 0.5, 0.75, 0.875, 1.0]) == pytest.approx([0, 0, 0, 0.5, 1])
+    assert lorenz_shares([7], [0.25, 1.0]) == pytest.approx([0.25, 1.0])
+    assert lorenz_shares([], [0.3]) == lorenz_shares([0, 0], [0.3]) == pytest.approx([0.3])
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan])
+def test_a_lorenz_curve_has_no_points_outside(fraction: float) -> None:
+    with pytest.raises(AggregationInvalid):
+        lorenz_shares([1.0, 2.0], [fraction])

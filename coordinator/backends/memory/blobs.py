@@ -38,6 +38,11 @@ class MemoryBlobs:
         stored = self._state.parts.get(blob_id, {})
         return next((index for index in range(parts) if index not in stored), parts)
 
+    async def unclaimed(self, federation: str, *, containing: str) -> dict[str, float]:
+        """See the port."""
+        book = self._state.book(federation)
+        return {blob_id: at for blob_id, at in book.unclaimed.items() if containing in blob_id}
+
     async def delete(self, federation: str, blob_id: str) -> None:
         """See the port."""
         book = self._state.book(federation)

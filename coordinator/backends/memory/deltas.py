@@ -15,6 +15,7 @@ from coordinator.domain import (
     DeltaState,
     QueuedDelta,
     QueueDepth,
+    QueuePlace,
     Receipt,
     Rejection,
     VersionId,
@@ -62,6 +63,18 @@ class MemoryDeltas:
     async def receipt(self, federation: str, delta_id: str) -> Receipt | None:
         """See the port."""
         return self._state.federation(federation).receipts.get(delta_id)
+
+    async def known_ids(self, federation: str, prefix: str, *, limit: int) -> list[str]:
+        """See the port."""
+        known = self._state.federation(federation).receipts
+        return sorted(delta_id for delta_id in known if delta_id.startswith(prefix))[:limit]
+
+    async def place(self, federation: str, delta_id: str) -> QueuePlace | None:
+        """See the port."""
+        for place, entry in enumerate(self._state.federation(federation).queue.values(), start=1):
+            if entry.delta.delta_id == delta_id:
+                return QueuePlace(delta=entry.delta, place=place, claimed_by=entry.claimed_by, attempts=entry.attempts)
+        return None
 
     async def claim(self, federation: str, worker_id: str, *, limit: int) -> list[QueuedDelta]:
         """See the port."""

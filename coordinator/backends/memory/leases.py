@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coordinator.backends.memory.state import FederationState, Lease, MemoryState
+from coordinator.domain import LeaseHolder
 
 
 class MemoryLeases:
@@ -35,6 +36,14 @@ class MemoryLeases:
         found = self._state.federation(federation)
         if found.lease is not None and (found.lease.worker_id, found.lease.token) == (worker_id, token):
             found.lease = None
+
+    async def holder(self, federation: str) -> LeaseHolder | None:
+        """See the port."""
+        lease = self._live(self._state.federation(federation))
+        if lease is None:
+            return None
+        left = lease.expires_at - self._state.clock.monotonic()
+        return LeaseHolder(worker_id=lease.worker_id, token=lease.token, seconds_left=left)
 
     def _live(self, federation: FederationState) -> Lease | None:
         lease = federation.lease

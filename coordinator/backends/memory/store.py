@@ -13,6 +13,7 @@ from coordinator.backends.memory.leases import MemoryLeases
 from coordinator.backends.memory.state import MemoryState, Subscriber
 from coordinator.backends.memory.versions import MemoryVersions
 from coordinator.clock import SystemClock
+from coordinator.domain import StoreMemory, StoreServer
 from coordinator.ports import Agents, Blobs, Clock, Deltas, Federations, HeadFeed, Leases, Versions
 
 
@@ -46,7 +47,7 @@ class MemoryStore:
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        state = MemoryState(clock or SystemClock())
+        state = self._state = MemoryState(clock or SystemClock())
         self.federations: Federations = MemoryFederations(state)
         self.agents: Agents = MemoryAgents(state)
         self.blobs: Blobs = MemoryBlobs(state)
@@ -57,6 +58,16 @@ class MemoryStore:
 
     async def check(self) -> None:
         """See the port: memory is always there, and never safe; only tests and simulations use it."""
+
+    async def memory(self) -> StoreMemory:
+        """See the port: the payloads' bytes, which are nearly everything, and no limit."""
+        used_bytes = sum(len(part) for parts in self._state.parts.values() for part in parts.values())
+        return StoreMemory(used_bytes=used_bytes, limit_bytes=0)
+
+    async def inspect(self) -> list[StoreServer]:
+        """See the port."""
+        now = self._state.clock.now()
+        return [StoreServer(software="memory of this process", now=now, eviction_policy="noeviction")]
 
     async def close(self) -> None:
         """See the port."""

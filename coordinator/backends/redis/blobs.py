@@ -6,6 +6,7 @@ from coordinator.backends import refusals
 from coordinator.backends.redis.calls import Calls
 from coordinator.backends.redis.federations import known_names
 from coordinator.backends.redis.keys import NAMES, FederationKeys, blob_key
+from coordinator.backends.redis.searches import SCAN_BATCH, literal
 from coordinator.backends.rules import CONDEMNED
 
 SWEEP_BATCH = 200
@@ -48,6 +49,17 @@ class RedisBlobs:
         """See the port."""
         stored = {int(index) for index in await self._calls.command("HKEYS", blob_key(blob_id))}
         return next((index for index in range(parts) if index not in stored), parts)
+
+    async def unclaimed(self, federation: str, *, containing: str) -> dict[str, float]:
+        """See the port."""
+        key, pattern = FederationKeys(federation).unclaimed, f"*{literal(containing)}*"
+        found: dict[str, float] = {}
+        cursor = 0
+        while True:
+            cursor, pairs = await self._calls.command("ZSCAN", key, cursor, "MATCH", pattern, "COUNT", SCAN_BATCH)
+            found |= {blob_id.decode(): float(at) for blob_id, at in pairs}
+            if not cursor:
+                return found
 
     async def delete(self, federation: str, blob_id: str) -> None:
         """See the port."""

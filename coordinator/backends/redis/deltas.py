@@ -11,15 +11,25 @@ from coordinator.backends import refusals
 from coordinator.backends.redis.calls import Calls, unexpected
 from coordinator.backends.redis.keys import CONSUMER_GROUP, FederationKeys
 from coordinator.backends.redis.records import (
-    dump,
+    dump_dead_letter,
+    dump_delta,
     dump_receipt,
     load_dead_letter,
     load_delta,
     load_receipt,
     rejected_outcome,
 )
+from coordinator.backends.redis.searches import known_ids, place
 from coordinator.backends.rules import check_same_delta
-from coordinator.domain import DeadLetter, DeltaRecord, QueuedDelta, QueueDepth, Receipt, Rejection, to_json
+from coordinator.domain import (
+    DeadLetter,
+    DeltaRecord,
+    QueuedDelta,
+    QueueDepth,
+    QueuePlace,
+    Receipt,
+    Rejection,
+)
 
 RECLAIM_BATCH = 500
 """Deltas per step of a takeover: a few milliseconds of the server's time."""
@@ -57,7 +67,7 @@ class RedisDeltas:
                 delta.payload.blob_id,
                 repr(delta.accepted_at),
                 constant_part,
-                dump(to_json(delta)),
+                dump_delta(delta),
             ],
             federation=delta.federation,
         )
@@ -76,6 +86,14 @@ class RedisDeltas:
             federation, ("HGET", keys.receipts, delta_id), ("HGET", keys.outcomes, delta_id)
         )
         return None if receipt is None else load_receipt(delta_id, receipt, outcome)
+
+    async def known_ids(self, federation: str, prefix: str, *, limit: int) -> list[str]:
+        """See the port."""
+        return await known_ids(self._calls, federation, prefix, limit=limit)
+
+    async def place(self, federation: str, delta_id: str) -> QueuePlace | None:
+        """See the port."""
+        return await place(self._calls, federation, delta_id)
 
     async def claim(self, federation: str, worker_id: str, *, limit: int) -> list[QueuedDelta]:
         """See the port. Never repeated silently: what a lost reply claimed, only `reclaim` finds."""
@@ -144,7 +162,7 @@ class RedisDeltas:
         reply = await self._calls.script(
             "bury",
             [keys.federation, keys.queue, keys.queued, keys.dead],
-            [token, CONSUMER_GROUP, queued.entry_id, queued.delta.delta_id, dump(to_json(letter))],
+            [token, CONSUMER_GROUP, queued.entry_id, queued.delta.delta_id, dump_dead_letter(letter)],
             federation=federation,
         )
         check_not_fenced(reply, token)
@@ -161,7 +179,7 @@ class RedisDeltas:
         reply = await self._calls.script(
             "requeue",
             [keys.federation, keys.queue, keys.queued, keys.dead],
-            [delta_id, repr(delta.accepted_at), dump(to_json(delta))],
+            [delta_id, repr(delta.accepted_at), dump_delta(delta)],
             federation=federation,
             repeatable=False,
         )

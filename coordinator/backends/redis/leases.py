@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coordinator.backends.redis.calls import Calls
 from coordinator.backends.redis.keys import FederationKeys
+from coordinator.domain import LeaseHolder
 
 
 class RedisLeases:
@@ -35,6 +36,15 @@ class RedisLeases:
         """See the port."""
         keys = FederationKeys(federation)
         await self._calls.script("release", [keys.federation, keys.lease], [worker_id, token], federation=federation)
+
+    async def holder(self, federation: str) -> LeaseHolder | None:
+        """See the port."""
+        lease = FederationKeys(federation).lease
+        held, milliseconds = await self._calls.read(federation, ("GET", lease), ("PTTL", lease))
+        if held is None or milliseconds < 0:
+            return None
+        token, _, worker_id = held.decode().partition(":")
+        return LeaseHolder(worker_id=worker_id, token=int(token), seconds_left=milliseconds / 1000)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from alignfed.errors import StoreCorrupt
 from alignfed.plain import PlainValueError, from_plain
+from alignfed.tracing.context import sound_traceparent
 from coordinator.domain import (
     AgentRecord,
     DeadLetter,
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 Stored = str | bytes
 _VERSION_OUTSIDE_BODY = ("id", "abandoned")
+_TRACE_CONTEXT = "trace_context"
 _AGENT_OUTSIDE_CAPABILITIES = ("agent_id", "registered_at", "last_seen_at", "revoked")
 
 
@@ -146,11 +148,36 @@ def rejected_outcome(reason: str, detail: str) -> str:
     return dump({"state": DeltaState.REJECTED, "reason": reason, "detail": detail})
 
 
+def dump_delta(delta: DeltaRecord) -> str:
+    """Return a delta as it stands in the queue."""
+    return dump(_delta_values(delta))
+
+
 def load_delta(stored: Stored) -> DeltaRecord:
     """Return a delta from the queue."""
-    return build(DeltaRecord, load(stored))
+    return build(DeltaRecord, _sound(load(stored)))
+
+
+def dump_dead_letter(letter: DeadLetter) -> str:
+    """Return a dead letter."""
+    return dump({**to_json(letter), "delta": _delta_values(letter.delta)})
 
 
 def load_dead_letter(stored: Stored) -> DeadLetter:
     """Return a dead letter."""
-    return build(DeadLetter, load(stored))
+    values = load(stored)
+    delta = values.get("delta")
+    return build(DeadLetter, {**values, "delta": _sound(delta)} if isinstance(delta, dict) else values)
+
+
+def _delta_values(delta: DeltaRecord) -> dict[str, Any]:
+    """Return a delta's values, without a trace context it has not got: what untraced fleets write stays as it was."""
+    values = to_json(delta)
+    if not values[_TRACE_CONTEXT]:
+        del values[_TRACE_CONTEXT]
+    return values
+
+
+def _sound(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a delta's values without a trace context that is none, whatever type it is of."""
+    return {**values, _TRACE_CONTEXT: sound_traceparent(values.get(_TRACE_CONTEXT, ""))}

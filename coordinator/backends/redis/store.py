@@ -10,9 +10,12 @@ from coordinator.backends.redis.connect import Connections
 from coordinator.backends.redis.deltas import RedisDeltas
 from coordinator.backends.redis.federations import RedisFederations
 from coordinator.backends.redis.feed import RedisFeed
+from coordinator.backends.redis.inspection import inspect_servers
 from coordinator.backends.redis.leases import RedisLeases
+from coordinator.backends.redis.memory import read_memory
 from coordinator.backends.redis.safety import check_server
 from coordinator.backends.redis.versions import RedisVersions
+from coordinator.domain import StoreMemory, StoreServer
 from coordinator.ports import Agents, Blobs, Deltas, Federations, HeadFeed, Leases, Versions
 
 
@@ -38,6 +41,14 @@ class RedisStore:
     async def check(self) -> None:
         """See the port."""
         await check_server(self._calls)
+
+    async def memory(self) -> StoreMemory:
+        """See the port."""
+        return await read_memory(self._calls)
+
+    async def inspect(self) -> list[StoreServer]:
+        """See the port."""
+        return await inspect_servers(self._calls)
 
     async def close(self) -> None:
         """See the port."""

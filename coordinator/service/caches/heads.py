@@ -27,13 +27,15 @@ class _Entry:
 
     def __init__(self) -> None:
         self.head: Head | None = None
+        self.since = -float("inf")  # on the monotonic clock
         self.changed = asyncio.Event()
         self.reading = asyncio.Lock()  # one read at a time, so that an older answer never overwrites a newer one
 
-    def set(self, head: Head) -> None:
+    def set(self, head: Head, *, at: float) -> None:
         if head == self.head:
             return
         self.head = head
+        self.since = at
         self.wake()
 
     def wake(self) -> None:
@@ -69,6 +71,10 @@ class HeadCache:
         if entry is not None and entry.head is not None:
             return entry.head
         return await self._read(federation, only_if_missing=True)
+
+    def since(self, federation: str) -> float:
+        """Return since when this process knows the head it answers with, on its monotonic clock."""
+        return self._entries[federation].since
 
     async def refresh(self, federation: str) -> Head:
         """Read the head from the store and wake whoever waits for a change."""
@@ -153,7 +159,8 @@ class HeadCache:
         try:
             async with entry.reading:
                 if entry.head is None or not only_if_missing:
-                    entry.set(await self._store.versions.head(federation))
+                    head = await self._store.versions.head(federation)
+                    entry.set(head, at=self._clock.monotonic())
         except UnknownFederation:
             self._entries.pop(federation, None)
             entry.wake()

@@ -50,6 +50,11 @@ def timestamp(seconds: float) -> Timestamp:
     return message
 
 
+def moment(seconds: float | None) -> Timestamp | None:
+    """Return seconds since the Unix epoch as a message; None for None, which leaves a field unset."""
+    return None if seconds is None else timestamp(seconds)
+
+
 def wait_seconds(message: Duration, *, longest: float) -> float:
     """Return a requested wait in seconds, between 0 and `longest`."""
     return min(max(message.seconds + message.nanos / 1e9, 0.0), longest)

@@ -23,6 +23,7 @@ from grpc_status import rpc_status
 
 from alignfed import errors
 from alignfed.errors import ERROR_DOMAIN, AlignFedError, InvariantBroken
+from alignfed.tracing.spans import fail_current
 from coordinator.service.bounds import store_silent, within
 from coordinator.service.rpc.types import Context
 
@@ -60,6 +61,7 @@ CATALOG: dict[type[AlignFedError], PublicStatus] = {
     errors.BaseVersionTooOld: _PRECONDITION,
     errors.BaseVersionInFuture: _PRECONDITION,
     errors.VersionNotFound: _NOT_FOUND,
+    errors.DeltaNotFound: _NOT_FOUND,
     errors.DeadLetterNotFound: _NOT_FOUND,
     errors.WrongBaseModel: _PRECONDITION,
     errors.ManifestMismatch: _INVALID,
@@ -140,12 +142,14 @@ async def translated(context: Context, *, seconds: float | None = None) -> Async
     except (asyncio.CancelledError, grpc.aio.BaseError):
         raise  # BaseError: gRPC's own, such as a peer that vanished in mid-write
     except AlignFedError as error:
+        fail_current(error)
         if isinstance(error, InvariantBroken):
             logger.exception("invariant broken reason=%s", error.reason)
         await _end(context, status_of(error))
     except DecodeError:
         await _end(context, status_of(errors.RequestInvalid("the message is not of the RPC's type: update the client")))
-    except Exception:
+    except Exception as error:
+        fail_current(error)
         correlation_id = uuid.uuid4().hex[:12]
         logger.exception("unexpected error correlation_id=%s", correlation_id)
         await _end(context, _internal(correlation_id))

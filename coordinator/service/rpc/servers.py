@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from alignfed.errors import RequestInvalid
 from coordinator.service.config import ServiceConfig
-from coordinator.service.rpc.interceptor import RpcTimer
+from coordinator.service.rpc.types import Interceptor
 
 _LOOKAHEAD_BYTES = 256 * 1024  # per stream; the default grows with bandwidth until uploads no longer fit into memory
 _KEEPALIVE_MS = 60_000  # long polls and watches are silent: find dead peers before NAT entries expire
@@ -51,7 +51,12 @@ def options_of(config: ServiceConfig) -> list[tuple[str, int]]:
 
 
 def endpoint(
-    *, config: ServiceConfig, address: str, service: str, timer: RpcTimer, add: Callable[[grpc.aio.Server], None]
+    *,
+    config: ServiceConfig,
+    address: str,
+    service: str,
+    interceptors: Sequence[Interceptor],
+    add: Callable[[grpc.aio.Server], None],
 ) -> Endpoint:
     """Make one server; it does not accept connections before it is started.
 
@@ -59,13 +64,13 @@ def endpoint(
         config: Options and credentials.
         address: Where to listen, such as `127.0.0.1:7300`; port 0 picks a free one.
         service: Full name of the service.
-        timer: Times every RPC.
+        interceptors: See every RPC, the first one outermost; for this server alone.
         add: Adds the servicer to the server.
 
     Raises:
         RequestInvalid: The address cannot be listened on, or a TLS file cannot be read.
     """
-    server = grpc.aio.server(interceptors=[timer], options=options_of(config))
+    server = grpc.aio.server(interceptors=list(interceptors), options=options_of(config))
     add(server)
     servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from alignfed.errors import Rejected, Unavailable
+from alignfed.errors import AlignFedError, Rejected, Unavailable
+from alignfed.tracing.spans import annotate
 from coordinator.domain import DeltaRecord
 from coordinator.service.admission import DeltaRef
 from coordinator.service.metrics import ServiceMetrics
@@ -33,6 +34,7 @@ class UploadEntry:
         self.federation = ref.federation
         self.agent_id = _loggable(ref.agent_id)
         self.delta_id = _loggable(ref.delta_id)
+        annotate(federation=self.federation, agent_id=self.agent_id, delta_id=self.delta_id)
 
     @contextmanager
     def in_progress(self) -> Iterator[None]:
@@ -55,16 +57,21 @@ class UploadEntry:
             return
         self.outcome = "accepted"
         self._metrics.delta_staleness_versions.labels(self.federation, "accept").observe(staleness_versions)
+        annotate(base_version=delta.base.number, staleness_versions=staleness_versions)
         logger.info(
-            "delta accepted federation=%s agent=%s delta=%s base=%d staleness_versions=%d bytes=%d examples=%d",
-            self.federation,
-            self.agent_id,
-            self.delta_id,
-            delta.base.number,
-            staleness_versions,
-            delta.payload.total_bytes,
-            delta.examples,
+            "delta accepted",
+            extra={
+                **self.ids(),
+                "base_version": delta.base.number,
+                "staleness_versions": staleness_versions,
+                "bytes": delta.payload.total_bytes,
+                "examples": delta.examples,
+            },
         )
+
+    def ids(self) -> dict[str, str]:
+        """Return the fields of log lines that say which delta is meant."""
+        return {"federation": self.federation or "-", "agent_id": self.agent_id, "delta_id": self.delta_id}
 
 
 class UploadJournal:
@@ -81,15 +88,11 @@ class UploadJournal:
             yield entry
         except BaseException as error:
             entry.outcome = _outcome(error)
-            logger.info(
-                "delta not accepted federation=%s agent=%s delta=%s outcome=%s",
-                entry.federation or "-",
-                entry.agent_id,
-                entry.delta_id,
-                entry.outcome,
-            )
+            reason = error.reason if isinstance(error, AlignFedError) else ""
+            logger.info("delta not accepted", extra={**entry.ids(), "outcome": entry.outcome, "reason": reason})
             raise
         finally:
+            annotate(outcome=entry.outcome)
             self._metrics.uploads.labels(entry.federation, entry.outcome).inc()
 
 

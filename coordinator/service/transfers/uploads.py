@@ -16,6 +16,7 @@ from alignfed.errors import (
     UploadStalled,
     VersionNotFound,
 )
+from alignfed.tracing.spans import Tracer, current_traceparent, span
 from coordinator.backends import refusals
 from coordinator.domain import BlobRef, DeltaRecord, Receipt
 from coordinator.ports import Clock, Store
@@ -55,6 +56,7 @@ class UploadPorts:
     versions: RecentVersions
     journal: UploadJournal
     drain: DrainSwitch
+    tracer: Tracer
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +136,9 @@ class Uploads:
             async with self._store_answers():
                 known = await self._ports.plans.get(header.federation)
             entry.name(header.ref)
-            async with self._store_answers():
-                receipt = await self._admit(header, known)
+            with span(self._ports.tracer, "admit delta"):
+                async with self._store_answers():
+                    receipt = await self._admit(header, known)
             if receipt is not None:
                 entry.duplicate()
                 return Acknowledgement(federation=header.federation, receipt=receipt)
@@ -144,7 +147,8 @@ class Uploads:
             async with self._slots.hold(wait_seconds=self._patience(deadline_seconds)):
                 self._ports.drain.check()
                 with entry.in_progress():
-                    receipt = await self._receive(upload, messages, entry)
+                    delta = await self._receive(upload, messages, entry)
+                    receipt = await self._accept(delta, entry)
             return Acknowledgement(federation=upload.delta.federation, receipt=receipt)
 
     async def _header(self, messages: AsyncIterator[UploadMessage]) -> DeltaHeader:
@@ -184,7 +188,15 @@ class Uploads:
             published = None
         admission.check_branch(header.base, published)
 
-    async def _receive(self, upload: _Admitted, messages: AsyncIterator[UploadMessage], entry: UploadEntry) -> Receipt:
+    async def _receive(
+        self, upload: _Admitted, messages: AsyncIterator[UploadMessage], entry: UploadEntry
+    ) -> DeltaRecord:
+        """Store the payload and return the delta as it is now to be accepted."""
+        with span(self._ports.tracer, "store payload", bytes=upload.delta.payload.total_bytes):
+            await self._store(upload, messages, entry)
+        return dataclasses.replace(upload.delta, accepted_at=self._ports.clock.now())
+
+    async def _store(self, upload: _Admitted, messages: AsyncIterator[UploadMessage], entry: UploadEntry) -> None:
         delta, clock = upload.delta, self._ports.clock
         writer = PayloadWriter(
             self._ports.store.blobs,
@@ -203,12 +215,13 @@ class Uploads:
         except PayloadDigestMismatch:
             await self._drop(delta)
             raise
-        return await self._accept(dataclasses.replace(delta, accepted_at=clock.now()), entry)
 
     async def _accept(self, delta: DeltaRecord, entry: UploadEntry) -> Receipt:
         try:
-            async with self._store_answers():
-                receipt = await self._ports.store.deltas.accept(delta)
+            with span(self._ports.tracer, "enqueue delta"):
+                delta = dataclasses.replace(delta, trace_context=current_traceparent())
+                async with self._store_answers():
+                    receipt = await self._ports.store.deltas.accept(delta)
         except Rejected:  # the head or the agent changed while the payload arrived: nobody will ever want it
             await self._drop(delta)
             raise

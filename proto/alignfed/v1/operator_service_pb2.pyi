@@ -1,6 +1,7 @@
 import datetime
 
 from alignfed.v1 import types_pb2 as _types_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -17,10 +18,27 @@ class VersionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERSION_KIND_INITIAL: _ClassVar[VersionKind]
     VERSION_KIND_MERGE: _ClassVar[VersionKind]
     VERSION_KIND_ROLLBACK: _ClassVar[VersionKind]
+
+class DeltaFate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DELTA_FATE_UNSPECIFIED: _ClassVar[DeltaFate]
+    DELTA_FATE_UPLOADING: _ClassVar[DeltaFate]
+    DELTA_FATE_QUEUED: _ClassVar[DeltaFate]
+    DELTA_FATE_CLAIMED: _ClassVar[DeltaFate]
+    DELTA_FATE_DEAD_LETTER: _ClassVar[DeltaFate]
+    DELTA_FATE_MERGED: _ClassVar[DeltaFate]
+    DELTA_FATE_REJECTED: _ClassVar[DeltaFate]
 VERSION_KIND_UNSPECIFIED: VersionKind
 VERSION_KIND_INITIAL: VersionKind
 VERSION_KIND_MERGE: VersionKind
 VERSION_KIND_ROLLBACK: VersionKind
+DELTA_FATE_UNSPECIFIED: DeltaFate
+DELTA_FATE_UPLOADING: DeltaFate
+DELTA_FATE_QUEUED: DeltaFate
+DELTA_FATE_CLAIMED: DeltaFate
+DELTA_FATE_DEAD_LETTER: DeltaFate
+DELTA_FATE_MERGED: DeltaFate
+DELTA_FATE_REJECTED: DeltaFate
 
 class CreateFederationHeader(_message.Message):
     __slots__ = ("plan", "adapter_bytes", "adapter_sha256", "calibration_bytes", "calibration_sha256")
@@ -69,7 +87,7 @@ class GetFederationRequest(_message.Message):
     def __init__(self, federation: _Optional[str] = ...) -> None: ...
 
 class GetFederationResponse(_message.Message):
-    __slots__ = ("plan", "status", "queue_deltas", "pending_deltas", "dead_letters", "agents", "created_at")
+    __slots__ = ("plan", "status", "queue_deltas", "pending_deltas", "dead_letters", "agents", "created_at", "oldest_queued_at")
     PLAN_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_DELTAS_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +95,7 @@ class GetFederationResponse(_message.Message):
     DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_QUEUED_AT_FIELD_NUMBER: _ClassVar[int]
     plan: _types_pb2.FederationPlan
     status: _types_pb2.HeadStatus
     queue_deltas: int
@@ -84,7 +103,8 @@ class GetFederationResponse(_message.Message):
     dead_letters: int
     agents: int
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, plan: _Optional[_Union[_types_pb2.FederationPlan, _Mapping]] = ..., status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ..., queue_deltas: _Optional[int] = ..., pending_deltas: _Optional[int] = ..., dead_letters: _Optional[int] = ..., agents: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    oldest_queued_at: _timestamp_pb2.Timestamp
+    def __init__(self, plan: _Optional[_Union[_types_pb2.FederationPlan, _Mapping]] = ..., status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ..., queue_deltas: _Optional[int] = ..., pending_deltas: _Optional[int] = ..., dead_letters: _Optional[int] = ..., agents: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., oldest_queued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class MergedDelta(_message.Message):
     __slots__ = ("delta_id", "agent_id", "base_version", "staleness_versions", "examples", "freshness", "fairness", "weight", "coefficient", "cosine", "norm")
@@ -355,3 +375,113 @@ class DropDeadLetterRequest(_message.Message):
 class DropDeadLetterResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class QueuePlace(_message.Message):
+    __slots__ = ("place", "queue_deltas", "base_version", "staleness_versions", "examples", "claimed_by", "attempts")
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_DELTAS_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CLAIMED_BY_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    place: int
+    queue_deltas: int
+    base_version: _types_pb2.VersionId
+    staleness_versions: int
+    examples: int
+    claimed_by: str
+    attempts: int
+    def __init__(self, place: _Optional[int] = ..., queue_deltas: _Optional[int] = ..., base_version: _Optional[_Union[_types_pb2.VersionId, _Mapping]] = ..., staleness_versions: _Optional[int] = ..., examples: _Optional[int] = ..., claimed_by: _Optional[str] = ..., attempts: _Optional[int] = ...) -> None: ...
+
+class ExplainDeltaRequest(_message.Message):
+    __slots__ = ("federation", "delta_id")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    DELTA_ID_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    delta_id: str
+    def __init__(self, federation: _Optional[str] = ..., delta_id: _Optional[str] = ...) -> None: ...
+
+class ExplainDeltaResponse(_message.Message):
+    __slots__ = ("delta_id", "agent_id", "fate", "upload_begun_at", "accepted_at", "queue", "dead_letter", "reason", "detail", "version", "abandoned_by", "status")
+    DELTA_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    FATE_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_BEGUN_AT_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_AT_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ABANDONED_BY_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    delta_id: str
+    agent_id: str
+    fate: DeltaFate
+    upload_begun_at: _timestamp_pb2.Timestamp
+    accepted_at: _timestamp_pb2.Timestamp
+    queue: QueuePlace
+    dead_letter: DeadLetter
+    reason: str
+    detail: str
+    version: GlobalVersion
+    abandoned_by: int
+    status: _types_pb2.HeadStatus
+    def __init__(self, delta_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., fate: _Optional[_Union[DeltaFate, str]] = ..., upload_begun_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accepted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queue: _Optional[_Union[QueuePlace, _Mapping]] = ..., dead_letter: _Optional[_Union[DeadLetter, _Mapping]] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., version: _Optional[_Union[GlobalVersion, _Mapping]] = ..., abandoned_by: _Optional[int] = ..., status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+
+class StoreServer(_message.Message):
+    __slots__ = ("software", "time", "eviction_policy", "append_only", "append_fsync", "append_failing", "memory_used_bytes", "memory_limit_bytes")
+    SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    EVICTION_POLICY_FIELD_NUMBER: _ClassVar[int]
+    APPEND_ONLY_FIELD_NUMBER: _ClassVar[int]
+    APPEND_FSYNC_FIELD_NUMBER: _ClassVar[int]
+    APPEND_FAILING_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    software: str
+    time: _timestamp_pb2.Timestamp
+    eviction_policy: str
+    append_only: bool
+    append_fsync: str
+    append_failing: bool
+    memory_used_bytes: int
+    memory_limit_bytes: int
+    def __init__(self, software: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., eviction_policy: _Optional[str] = ..., append_only: _Optional[bool] = ..., append_fsync: _Optional[str] = ..., append_failing: _Optional[bool] = ..., memory_used_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ...) -> None: ...
+
+class FederationHealth(_message.Message):
+    __slots__ = ("federation", "worker_id", "lease_left", "paused", "head_stored", "calibration_wanted", "calibration_stored")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    LEASE_LEFT_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    HEAD_STORED_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_WANTED_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_STORED_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    worker_id: str
+    lease_left: _duration_pb2.Duration
+    paused: bool
+    head_stored: bool
+    calibration_wanted: bool
+    calibration_stored: bool
+    def __init__(self, federation: _Optional[str] = ..., worker_id: _Optional[str] = ..., lease_left: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., paused: _Optional[bool] = ..., head_stored: _Optional[bool] = ..., calibration_wanted: _Optional[bool] = ..., calibration_stored: _Optional[bool] = ...) -> None: ...
+
+class InspectCoordinatorRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class InspectCoordinatorResponse(_message.Message):
+    __slots__ = ("software_version", "time", "store", "store_problem", "federations")
+    SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    STORE_FIELD_NUMBER: _ClassVar[int]
+    STORE_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    FEDERATIONS_FIELD_NUMBER: _ClassVar[int]
+    software_version: str
+    time: _timestamp_pb2.Timestamp
+    store: _containers.RepeatedCompositeFieldContainer[StoreServer]
+    store_problem: str
+    federations: _containers.RepeatedCompositeFieldContainer[FederationHealth]
+    def __init__(self, software_version: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., store: _Optional[_Iterable[_Union[StoreServer, _Mapping]]] = ..., store_problem: _Optional[str] = ..., federations: _Optional[_Iterable[_Union[FederationHealth, _Mapping]]] = ...) -> None: ...

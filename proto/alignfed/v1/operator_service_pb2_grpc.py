@@ -90,6 +90,16 @@ class OperatorServiceStub:
                 request_serializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentRequest.SerializeToString,
                 response_deserializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentResponse.FromString,
                 _registered_method=True)
+        self.ExplainDelta = channel.unary_unary(
+                '/alignfed.v1.OperatorService/ExplainDelta',
+                request_serializer=alignfed_dot_v1_dot_operator__service__pb2.ExplainDeltaRequest.SerializeToString,
+                response_deserializer=alignfed_dot_v1_dot_operator__service__pb2.ExplainDeltaResponse.FromString,
+                _registered_method=True)
+        self.InspectCoordinator = channel.unary_unary(
+                '/alignfed.v1.OperatorService/InspectCoordinator',
+                request_serializer=alignfed_dot_v1_dot_operator__service__pb2.InspectCoordinatorRequest.SerializeToString,
+                response_deserializer=alignfed_dot_v1_dot_operator__service__pb2.InspectCoordinatorResponse.FromString,
+                _registered_method=True)
         self.ListDeadLetters = channel.unary_unary(
                 '/alignfed.v1.OperatorService/ListDeadLetters',
                 request_serializer=alignfed_dot_v1_dot_operator__service__pb2.ListDeadLettersRequest.SerializeToString,
@@ -190,6 +200,22 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainDelta(self, request, context):
+        """Tells what became of a delta, and why. Fails with DELTA_NOT_FOUND when it was never accepted and is not being
+        uploaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InspectCoordinator(self, request, context):
+        """Tells how this coordinator is: version, clock, store, and which worker leads each federation. Answers also while the
+        store is away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeadLetters(self, request, context):
         """Lists dead letters.
         """
@@ -268,6 +294,16 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.RevokeAgent,
                     request_deserializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentRequest.FromString,
                     response_serializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentResponse.SerializeToString,
+            ),
+            'ExplainDelta': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainDelta,
+                    request_deserializer=alignfed_dot_v1_dot_operator__service__pb2.ExplainDeltaRequest.FromString,
+                    response_serializer=alignfed_dot_v1_dot_operator__service__pb2.ExplainDeltaResponse.SerializeToString,
+            ),
+            'InspectCoordinator': grpc.unary_unary_rpc_method_handler(
+                    servicer.InspectCoordinator,
+                    request_deserializer=alignfed_dot_v1_dot_operator__service__pb2.InspectCoordinatorRequest.FromString,
+                    response_serializer=alignfed_dot_v1_dot_operator__service__pb2.InspectCoordinatorResponse.SerializeToString,
             ),
             'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadLetters,
@@ -583,6 +619,60 @@ class OperatorService:
             '/alignfed.v1.OperatorService/RevokeAgent',
             alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentRequest.SerializeToString,
             alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainDelta(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alignfed.v1.OperatorService/ExplainDelta',
+            alignfed_dot_v1_dot_operator__service__pb2.ExplainDeltaRequest.SerializeToString,
+            alignfed_dot_v1_dot_operator__service__pb2.ExplainDeltaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InspectCoordinator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alignfed.v1.OperatorService/InspectCoordinator',
+            alignfed_dot_v1_dot_operator__service__pb2.InspectCoordinatorRequest.SerializeToString,
+            alignfed_dot_v1_dot_operator__service__pb2.InspectCoordinatorResponse.FromString,
             options,
             channel_credentials,
             insecure,

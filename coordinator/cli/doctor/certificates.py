@@ -1,0 +1,74 @@
+"""Checks of TLS: whether a server's certificate is signed by the given authority, for its name, and for how long."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import time
+from pathlib import Path
+
+from alignfed.settings import parse_listen
+from coordinator.cli.doctor.findings import Finding, not_checked, ok, problem, warning
+
+EXPIRY_WARNING_DAYS = 21
+"""Time enough to get a new certificate and to restart everything once."""
+
+_EXPIRED, _NOT_YET, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64  # OpenSSL's X509_V_ERR_*
+_DAY_SECONDS = 86_400.0
+
+
+def check_certificate(check: str, address: str, tls_ca: Path | None, *, seconds: float) -> Finding:
+    """Check the certificate that a server at an address shows; without an authority, that none is needed."""
+    host, port = parse_listen(address)
+    if tls_ca is None:
+        return _plain(check, address, host)
+    try:
+        context = ssl.create_default_context(cafile=str(tls_ca))
+    except OSError as error:
+        return problem(check, f"{tls_ca} is no PEM file of certificates ({error})", "give the authority's PEM file")
+    context.set_alpn_protocols(["h2"])
+    try:
+        with (
+            socket.create_connection((host, port), seconds) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secured,
+        ):
+            shown = secured.getpeercert() or {}
+    except ssl.SSLCertVerificationError as error:
+        return problem(check, f"{address}: {error.verify_message}", _advice(error, host))
+    except OSError as error:
+        return not_checked(check, f"{address} shows no certificate ({error})", "see the address's own check above")
+    days = (ssl.cert_time_to_seconds(str(shown["notAfter"])) - time.time()) / _DAY_SECONDS
+    return judge_expiry(check, address, days)
+
+
+def judge_expiry(check: str, address: str, days: float) -> Finding:
+    """Judge the days that are left of a certificate that verifies."""
+    found = f"{address}: signed by the given authority, for this name, valid for {days:.0f} days"
+    if days < EXPIRY_WARNING_DAYS:
+        return warning(check, found, "renew it: agents and operators are locked out once it has expired")
+    return ok(check, found)
+
+
+def _plain(check: str, address: str, host: str) -> Finding:
+    if _is_loopback(host):
+        return not_checked(check, f"{address} is on this machine and reached without TLS", "give --tls-ca to check TLS")
+    advice = "anybody on the way can read and change what is sent: serve TLS (--tls-certificate-file) and give --tls-ca"
+    return warning(check, f"{address} is another machine, reached without TLS", advice)
+
+
+def _advice(error: ssl.SSLCertVerificationError, host: str) -> str:
+    if error.verify_code == _EXPIRED:
+        return "renew the coordinator's certificate, and restart the coordinator with it"
+    if error.verify_code == _NOT_YET:
+        return "look at this machine's clock, or wait until the certificate is valid"
+    if error.verify_code in (_WRONG_NAME, _WRONG_ADDRESS):
+        return f"have a certificate made whose subjectAltName names {host}, or use the name that it is made for"
+    return "give --tls-ca with the authority that signed it, and serve the whole chain in --tls-certificate-file"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

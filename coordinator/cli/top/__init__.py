@@ -1,0 +1,1 @@
+"""`alignfed top`: a live view of federations in a terminal."""

@@ -1,0 +1,138 @@
+"""`alignfed doctor` against coordinators with certificates that are sound, expired, for another name, or unknown."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from coordinator.cli.doctor.examination import Examination
+from coordinator.cli.doctor.findings import Finding, Outcome
+from coordinator.cli.doctor.target import Place, Target
+from tests.support.live_coordinator import LiveCoordinator
+
+DAY = datetime.timedelta(days=1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    certificate: Path
+    key: Path
+
+
+def make_pair(folder: Path, *, name: str = "localhost", first_day: int = -40, last_day: int = 90) -> Pair:
+    """Write a self-signed certificate, valid from and to so many days from now, and its key."""
+    folder.mkdir()
+    now = datetime.datetime.now(datetime.UTC)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + first_day * DAY)
+        .not_valid_after(now + last_day * DAY)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pair = Pair(certificate=folder / "certificate.pem", key=folder / "key.pem")
+    pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pair.key.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return pair
+
+
+@pytest.fixture
+def live() -> Iterator[LiveCoordinator]:
+    with LiveCoordinator() as coordinator:
+        yield coordinator
+
+
+def serve(live: LiveCoordinator, pair: Pair | None, **settings: str) -> None:
+    files = {} if pair is None else {"tls_certificate_file": str(pair.certificate), "tls_key_file": str(pair.key)}
+    live.start(**files, **settings)
+
+
+def examine(live: LiveCoordinator, tls_ca: Path | None) -> dict[str, Finding]:
+    target = Target(
+        operator=f"localhost:{live.operator_port}",
+        agents=Place(address=f"localhost:{live.port}"),
+        http=Place(address="localhost:1", guessed=True),
+        data_dir=Path("nowhere"),
+        tls_ca=tls_ca,
+        seconds=5.0,
+    )
+    return {finding.check: finding for finding in Examination(target).run()}
+
+
+def test_a_sound_certificate_is_ok_and_one_that_ends_soon_a_warning(live: LiveCoordinator, tmp_path: Path) -> None:
+    pair = make_pair(tmp_path / "sound")
+    serve(live, pair)
+    findings = examine(live, pair.certificate)
+    assert {findings[it].outcome for it in ("operator address", "agents' address")} == {Outcome.OK}
+    assert {findings[it].outcome for it in ("operator certificate", "agents' certificate")} == {Outcome.OK}
+    live.stop()
+    soon = make_pair(tmp_path / "soon", last_day=10)
+    serve(live, soon)
+    assert examine(live, soon.certificate)["operator certificate"].outcome is Outcome.WARNING
+
+
+def test_an_expired_certificate_asks_for_a_new_one(live: LiveCoordinator, tmp_path: Path) -> None:
+    pair = make_pair(tmp_path / "expired", last_day=-1)
+    serve(live, pair)
+    findings = examine(live, pair.certificate)
+    assert findings["operator certificate"].outcome is Outcome.PROBLEM
+    assert "renew" in findings["operator certificate"].advice
+    assert findings["operator address"].outcome is Outcome.PROBLEM
+
+
+def test_a_certificate_for_another_name_says_which_name_is_wanted(live: LiveCoordinator, tmp_path: Path) -> None:
+    pair = make_pair(tmp_path / "other", name="other.example")
+    serve(live, pair)
+    finding = examine(live, pair.certificate)["operator certificate"]
+    assert finding.outcome is Outcome.PROBLEM
+    assert "subjectAltName names localhost" in finding.advice
+
+
+def test_an_unknown_authority_and_a_file_that_is_none_are_told(live: LiveCoordinator, tmp_path: Path) -> None:
+    serve(live, make_pair(tmp_path / "served"))
+    finding = examine(live, make_pair(tmp_path / "unknown").certificate)["operator certificate"]
+    assert finding.outcome is Outcome.PROBLEM
+    assert "--tls-ca" in finding.advice
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("no certificate")
+    finding = examine(live, garbage)["operator certificate"]
+    assert finding.outcome is Outcome.PROBLEM
+    assert "PEM" in finding.advice
+
+
+def test_plain_and_tls_are_not_confused(live: LiveCoordinator, tmp_path: Path) -> None:
+    pair = make_pair(tmp_path / "pair")
+    serve(live, pair)
+    finding = examine(live, None)["operator address"]
+    assert finding.outcome is Outcome.PROBLEM
+    assert "give --tls-ca" in finding.advice
+    live.stop()
+    serve(live, None)
+    finding = examine(live, pair.certificate)["operator address"]
+    assert finding.outcome is Outcome.PROBLEM
+    assert "leave --tls-ca out" in finding.advice
+
+
+def test_a_coordinator_that_asks_for_client_certificates_is_recognised(live: LiveCoordinator, tmp_path: Path) -> None:
+    pair = make_pair(tmp_path / "pair")
+    serve(live, pair, tls_client_ca_file=str(pair.certificate))
+    finding = examine(live, pair.certificate)["operator address"]
+    assert finding.outcome is Outcome.PROBLEM
+    assert "--tls-client-ca-file" in finding.advice

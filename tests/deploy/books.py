@@ -16,11 +16,22 @@ PROGRAM = Path(__file__).with_name("settled.py")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What is left to count; rejections by reason."""
+    """What is left to count.
+
+    Attributes:
+        versions: Published after version 0.
+        merged: Deltas in versions.
+        rejected: Deltas rejected after they were acknowledged, by reason.
+        refused: Deltas refused at upload, by reason; of these agents keep the last twenty.
+        waiting: Deltas in the queue.
+        acknowledged: Deltas that were acknowledged, by agents' logs, outboxes and merges.
+        agents: How many there have been.
+    """
 
     versions: int
     merged: int
     rejected: dict[str, int]
+    refused: dict[str, int]
     waiting: int
     acknowledged: int
     agents: int
@@ -75,17 +86,33 @@ def check_nothing_lost(books: dict[str, Any], acknowledged: set[str]) -> Settled
 
     by_agent = Counter(agent for _delta, agent, _number in merges)
     assert by_agent == {agent: count for agent, count in books["merged_by_agent"].items() if count}
-    rejected = Counter(receipt["agent"] for receipt in receipts.values() if receipt["state"] == "rejected")
     for agent, book in books["books"].items():
-        unsettled = {delta for delta in (*book["pending"], *book["acknowledged"]) if delta not in merged}
-        unsettled -= {delta for delta in unsettled if receipts.get(delta, {}).get("state") == "rejected"}
-        assert book["made"] <= by_agent[agent] + rejected[agent] + len(unsettled), f"{agent} has lost a delta: {book}"
+        check_agent(agent, book, merged=by_agent[agent], receipts=receipts)
+    refused = Counter(
+        reason
+        for book in books["books"].values()
+        for delta, reason in book["last_rejections"].items()
+        if delta not in receipts
+    )
     states = Counter(receipt["state"] for receipt in receipts.values())
     return Settled(
         versions=len(numbers) - 1,
         merged=len(merged),
         rejected=dict(Counter(receipt["reason"] for receipt in receipts.values() if receipt["state"] == "rejected")),
+        refused=dict(refused),
         waiting=states["queued"],
         acknowledged=len(acknowledged | outboxes | merged.keys()),
         agents=len(books["books"]),
     )
+
+
+def check_agent(agent: str, book: dict[str, Any], *, merged: int, receipts: dict[str, Any]) -> None:
+    """Check that every delta an agent has made is merged, rejected, refused at upload, or still in its outbox."""
+    kept = {*book["pending"], *book["acknowledged"]}
+    states = {delta: receipts[delta]["state"] for delta in kept if delta in receipts}
+    rejected = sum(receipt["agent"] == agent and receipt["state"] == "rejected" for receipt in receipts.values())
+    unsettled = sum(states.get(delta, "kept") not in ("merged", "rejected") for delta in kept)
+    # the agent's own count of rejections, without those that have a receipt: of those it does not know all yet
+    known = rejected - sum(state == "rejected" for state in states.values())
+    refused = max(0, book["rejected"] - known)
+    assert book["made"] <= merged + rejected + refused + unsettled, f"{agent} has lost a delta: {book}"

@@ -46,6 +46,8 @@ timeout_seconds = 5.0
 fit_rows = 2
 judge_rows = 4
 sequence_length = 64
+[retention]
+versions = 5000
 """
 
 

@@ -66,12 +66,20 @@ def books() -> dict[str, Any]:
 
 
 def book(state: Path) -> dict[str, Any]:
-    """Return what an agent says of itself: its totals, and the deltas that are still in its outbox."""
+    """Return what an agent says of itself: totals, deltas still in its outbox, and its last rejections by reason."""
     boxes = {
         box: [json.loads(meta.read_text("utf-8"))["delta_id"] for meta in (state / "outbox" / box).glob("*/meta.json")]
         for box in ("pending", "acknowledged")
     }
-    return {**json.loads((state / "state.json").read_text("utf-8"))["totals"], **boxes}
+    rejections = [
+        (
+            json.loads((folder / "meta.json").read_text("utf-8")),
+            json.loads((folder / "rejection.json").read_text("utf-8")),
+        )
+        for folder in (state / "outbox" / "rejected").iterdir()
+    ]
+    refused = {meta["delta_id"]: rejection["reason"] for meta, rejection in rejections}
+    return {**json.loads((state / "state.json").read_text("utf-8"))["totals"], **boxes, "last_rejections": refused}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import grpc
 
 from alignfed.errors import AlignFedError, InvariantBroken, Rejected, Unavailable
 from coordinator.service.rpc.errors import CATALOG
-from coordinator.staleness_metrics import STAGES, STALENESS_CLASSES
+from coordinator.staleness import STALENESS_CLASSES
+from coordinator.staleness_metrics import STAGES
 from coordinator.worker.fleet_metrics import ACTIVE_WINDOWS_SECONDS, LORENZ_FRACTIONS, MAX_TIERS
 from coordinator.worker.metrics import MERGE_OUTCOMES, MERGE_STAGES
 from edge_agent.metrics import DELTA_OUTCOMES, OUTBOX_STATES

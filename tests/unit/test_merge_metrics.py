@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from coordinator.domain import CommitOutcome, GroupRecord, MergedDelta, MergeRecord, VersionId
-from coordinator.staleness_metrics import STALENESS_CLASSES, staleness_class
+from coordinator.staleness import STALENESS_CLASSES, staleness_class
 from coordinator.worker.metrics import MergeTimes, WorkerMetrics
 from tests.support.stores import NOW
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 from coordinator.cli.operator_views import AgentView, VersionView
 from coordinator.domain import VersionKind
 from coordinator.fairness import gini, jain_index
+from coordinator.staleness import STALENESS_CLASSES, staleness_class
 
 RATE_SECONDS = 600.0
 """Merges per minute are an average over so long, or over the federation's life while it is younger."""
 
 ACTIVE_SECONDS = 86_400.0
 """An agent is active when it called within a day, as in the metrics."""
-
-BUCKETS = ((0, 0, "0"), (1, 1, "1"), (2, 3, "2-3"), (4, 7, "4-7"), (8, 15, "8-15"), (16, None, "16+"))
-"""Staleness in versions: first, last, name; the same classes as in the metrics."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +49,8 @@ def merges_per_minute(versions: Sequence[VersionView], *, created_at: float, now
 
 def staleness_counts(staleness: Sequence[int]) -> list[tuple[str, int]]:
     """Return deltas per class of staleness, freshest first."""
-    return [
-        (name, sum(first <= value and (last is None or value <= last) for value in staleness))
-        for first, last, name in BUCKETS
-    ]
+    counts = Counter(map(staleness_class, staleness))
+    return [(name, counts[name]) for name in STALENESS_CLASSES]
 
 
 def fairness(agents: Sequence[AgentView], *, now: float) -> Fairness:

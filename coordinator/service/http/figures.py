@@ -8,7 +8,7 @@ from typing import Any
 from coordinator.domain import AgentRecord, Contribution
 from coordinator.fairness import gini, jain_index, lorenz
 from coordinator.service.http.history import VersionBrief
-from coordinator.staleness_metrics import STALENESS_CLASSES, staleness_class
+from coordinator.staleness import STALENESS_CLASSES, staleness_class
 
 ACTIVE_SECONDS = 86_400.0
 """Whoever called within a day takes part; fairness is about them."""

@@ -18,7 +18,8 @@ class Interrupted(Exception):
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` once, on a thread of its own, at the first SIGTERM or SIGINT; the second one acts as it did before.
+    """Call `stop` once, on a thread of its own, at the first SIGTERM or SIGINT; the second one acts as it did before,
+    or ends the process where it was ignored, as it is in a shell's background jobs.
 
     A signal handler runs between two instructions of the main thread, which may hold the very lock that `stop` wants:
     the handler therefore only writes a byte to a pipe.
@@ -32,7 +33,8 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         os.write(writer, b"s")
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is signal.SIG_IGN else handler)
 
     def watch() -> None:
         if os.read(reader, 1) == b"s":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -27,6 +28,8 @@ def test_the_first_signal_stops_and_the_second_one_kills(number: signal.Signals)
     for mode, code, said in (("end", 0, "clean\n"), ("hang", None, "")):
         arguments = [sys.executable, "-c", STOPPABLE, mode]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            watchdog = threading.Timer(60.0, process.kill)
+            watchdog.start()
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             process.send_signal(number)
@@ -34,4 +37,5 @@ def test_the_first_signal_stops_and_the_second_one_kills(number: signal.Signals)
             if mode == "hang":
                 process.send_signal(number)
             assert process.stdout.read() == said
+            watchdog.cancel()
         assert process.returncode == code if code is not None else process.returncode != 0

@@ -93,7 +93,7 @@ def docker_engine() -> Iterator[Engine]:
 @contextlib.contextmanager
 def _own_engine(program: str) -> Iterator[Engine]:
     """Run dockerd in a folder of its own with the first options that work here; all of it is gone afterwards."""
-    bridge_was_there = Path("/sys/class/net/docker0").exists()
+    bridge_was_there, rules = Path("/sys/class/net/docker0").exists(), _firewall()
     folder = Path(tempfile.mkdtemp(prefix="alignfed-docker-", dir="/var/tmp"))  # a disk: overlays need one
     process = None
     try:
@@ -113,6 +113,8 @@ def _own_engine(program: str) -> Iterator[Engine]:
         _remove(folder)
         if not bridge_was_there:
             subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
+        if rules is not None:  # dockerd leaves its chains, and a policy that forwards nothing
+            subprocess.run(["iptables-restore"], input=rules, capture_output=True, check=False, env=_with_sbin())
 
 
 def _start(program: str, folder: Path, options: list[str]) -> subprocess.Popen[bytes]:
@@ -127,8 +129,25 @@ def _start(program: str, folder: Path, options: list[str]) -> subprocess.Popen[b
             stdout=log,
             stderr=log,
             process_group=0,
-            env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{_SBIN}"},
+            env=_with_sbin(),
         )
+
+
+def _with_sbin() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{_SBIN}"}
+
+
+def _firewall() -> bytes | None:
+    """Return this machine's packet filter, both of its tables that dockerd changes; None where there is none."""
+    rules = b""
+    for table, chains in (("filter", "INPUT FORWARD OUTPUT"), ("nat", "PREROUTING INPUT OUTPUT POSTROUTING")):
+        try:
+            done = subprocess.run(["iptables-save", "-t", table], capture_output=True, check=True, env=_with_sbin())
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        empty = "".join(f":{chain} ACCEPT [0:0]\n" for chain in chains.split())
+        rules += done.stdout or f"*{table}\n{empty}COMMIT\n".encode()
+    return rules
 
 
 def _answers(host: str) -> bool:

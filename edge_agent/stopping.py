@@ -18,9 +18,9 @@ class Interrupted(Exception):
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` once, on a thread of its own, at the first SIGTERM or SIGINT; the second one acts as it did before,
-    or ends the process where it was ignored, as it is in a shell's background jobs.
+    """Call `stop` once, on a thread of its own, at the first SIGTERM or SIGINT.
 
+    The second one acts as it did before, or ends the process where it was ignored, as in a shell's background jobs.
     A signal handler runs between two instructions of the main thread, which may hold the very lock that `stop` wants:
     the handler therefore only writes a byte to a pipe.
     """

@@ -19,10 +19,12 @@ AGENTS   ?=
 BENCH    ?=
 # Further options of `alignfed up`, for example UP="--resume" or UP="--slowdown 1 --slowdown 8".
 UP       ?=
+# Inputs of `make fuzz`, in all targets together.
+FUZZ     ?= 20000
 PYTEST   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-e2e test-deploy bench bench-quick check format proto docs dashboards clean
+.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down fuzz bench bench-quick check format proto docs dashboards clean
 .PHONY: cluster cluster-scale cluster-stop cluster-down
 
 help: ## List the targets
@@ -82,6 +84,9 @@ test-e2e: setup-dev ## Real processes, a real store and a tiny model, end to end
 
 test-deploy: setup-dev ## Build the images, run a cluster with Docker, kill parts of it, and hold it to account
 	@$(BIN)/python -m pytest -m deploy -s -p no:randomly $(PYTEST) tests/deploy
+
+fuzz: setup-dev ## Feed hostile input to everything that reads any: FUZZ=1000000 inputs; failing ones are kept
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(FUZZ)
 
 bench: setup ## Settle what alignment is worth against every rival, on a simulated fleet: hours; BENCH= changes it
 	@$(BIN)/alignfed bench settle --tune $(BENCH)

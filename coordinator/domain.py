@@ -29,6 +29,11 @@ class BlobRef:
     part_bytes: int
     sha256: str
 
+    def __post_init__(self) -> None:
+        """Refuse lengths that no payload has."""
+        if self.part_bytes < 1 or self.total_bytes < 0:
+            raise ValueError(f"blob {self.blob_id} of {self.total_bytes} bytes in parts of {self.part_bytes}")
+
     @property
     def parts(self) -> int:
         """How many parts the payload has."""

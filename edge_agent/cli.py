@@ -14,6 +14,7 @@ import click
 
 from alignfed import __version__
 from alignfed.errors import RequestInvalid
+from alignfed.failpoints import arm_from
 from alignfed.logs.setup import AUTO, LOG_FORMATS
 from alignfed.settings import ENV_PREFIX, announce, config_option, exit_codes, print_settings, set_up_logging
 
@@ -70,6 +71,8 @@ def main() -> None:
 
     Exit codes: 0 done or stopped, 1 failed, 2 wrong usage or settings.
     """
+    with exit_codes():
+        arm_from(os.environ)
 
 
 @main.command()

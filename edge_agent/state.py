@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Self
 
+from alignfed import failpoints
 from alignfed.errors import RequestInvalid
 from alignfed.plain import PlainValueError, from_plain
 from alignfed.plan import AGENT_ID
@@ -80,7 +81,8 @@ class StateDirectory:
     def save(self, state: AgentState) -> None:
         """Replace the state, durably."""
         self.state = state
-        replace_json(self.path / STATE_NAME, dataclasses.asdict(state))
+        with failpoints.around("state.save"):
+            replace_json(self.path / STATE_NAME, dataclasses.asdict(state))
 
     def close(self) -> None:
         """Release the lock. Idempotent."""
@@ -106,7 +108,7 @@ class StateDirectory:
             return AgentState(federation=federation, agent_id=agent_id or _new_agent_id())
         try:
             state = from_plain(AgentState, json.loads(file.read_text("utf-8")))
-        except (OSError, ValueError, PlainValueError) as error:
+        except (OSError, ValueError, RecursionError, PlainValueError) as error:
             raise RequestInvalid(f"{file} is damaged ({error}): name another --state-dir") from error
         if state.federation != federation or agent_id not in (None, state.agent_id):
             raise RequestInvalid(

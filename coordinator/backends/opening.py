@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from alignfed.errors import StoreUnreachable
+from coordinator.backends.failing import failing_if_armed
 from coordinator.backends.redis.calls import Observer
 from coordinator.backends.urls import open_store, redact_url
 from coordinator.clock import SystemClock
@@ -36,7 +37,7 @@ async def opened_store(
         StoreUnsafe: It answers and could lose deltas.
         RequestInvalid: The URL cannot be used.
     """
-    store = open_store(url, observe=observe)
+    store = failing_if_armed(open_store(url, observe=observe))
     try:
         await wait_until_answers(store, url, patience_seconds=patience_seconds, clock=SystemClock())
         yield store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alignfed.errors import (
     AgentRevoked,
+    BackupOvertaken,
     BaseVersionInFuture,
     BaseVersionOtherBranch,
     BaseVersionTooOld,
@@ -37,6 +38,14 @@ def federation_unknown(federation: str) -> UnknownFederation:
 def federation_exists(federation: str) -> FederationExists:
     """Return the error for a name that is taken."""
     return FederationExists(f"a federation named {federation!r} exists already: choose another name")
+
+
+def restore_expired(federation: str) -> BackupOvertaken:
+    """Return the error for a restore whose staged records or payloads are not all there."""
+    return BackupOvertaken(
+        f"the restore of {federation!r} is not complete in the store: its records wait for a day, its payloads for as "
+        "long as an unfinished upload. Restore again, from closer to the store"
+    )
 
 
 def agent_unknown(agent_id: str) -> UnknownAgent:

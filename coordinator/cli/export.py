@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from alignfed import failpoints
 from alignfed.errors import RequestInvalid
 from alignfed.plan import Encoding
 from coordinator.cli.options import Connect, federation_argument, needs_extra, operator_options
@@ -41,7 +42,8 @@ def export_command(
         plan = client.federation(federation).plan
         version, payload = client.adapter(federation, number, kind=AdapterKind(kind))
     factors = decode(payload, plan.tensors, Encoding.FP32)
-    write_peft(directory, factors, plan.lora, base_model_name=plan.base_model.name)
+    with failpoints.around("export.write"):
+        write_peft(directory, factors, plan.lora, base_model_name=plan.base_model.name)
     click.echo(f"wrote the {kind} adapter of {federation} version {version.number} to {directory}")
 
 

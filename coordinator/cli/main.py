@@ -10,12 +10,14 @@ import click
 from alignfed import __version__
 from alignfed.settings import exit_codes
 from coordinator.cli.agents import agents_group
+from coordinator.cli.backup import backup_command, restore_command
 from coordinator.cli.control import pause_command, resume_command, rollback_command
 from coordinator.cli.coordinator import coordinator_command
 from coordinator.cli.dead_letters import dead_letters_group
 from coordinator.cli.doctor.command import doctor_command
 from coordinator.cli.explain import explain_command
 from coordinator.cli.export import export_command
+from coordinator.cli.failpoints import arm_failpoints, failpoints_command
 from coordinator.cli.federations import federations_group
 from coordinator.cli.init import init_command
 from coordinator.cli.replay import replay_command
@@ -56,6 +58,7 @@ def alignfed() -> None:
 
     Commands exit with 0 when done, 1 when they failed, and 2 on wrong usage or settings.
     """
+    arm_failpoints()
 
 
 for command in (
@@ -76,6 +79,9 @@ for command in (
     rollback_command,
     export_command,
     replay_command,
+    backup_command,
+    restore_command,
+    failpoints_command,
 ):
     alignfed.add_command(command)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alignfed.errors import RequestInvalid
+from coordinator.cli.store_place import DEFAULT_DATA_DIR, noted_store_url
 
 if TYPE_CHECKING:
     from coordinator.cli.operator_client import OperatorClient
@@ -26,6 +27,9 @@ Command = Callable[..., Any]
 Connect = Callable[..., "OperatorClient"]
 """Opens a client of the coordinator that the command's options name; use it as a context manager. `call_seconds` may
 shorten the deadline of its calls."""
+
+FindStore = Callable[[], str]
+"""Returns the URL of the store that the command's options name."""
 
 
 def address_options(command: Command) -> Command:
@@ -65,6 +69,29 @@ def operator_options(command: Command) -> Command:
         return command(*arguments, connect=connect, **options)
 
     return with_connect
+
+
+def store_options(command: Command) -> Command:
+    """Add `--store-url` and `--data-dir`, handed over as one argument `find_store`, which returns the store's URL."""
+
+    @click.option(
+        "--store-url",
+        envvar="ALIGNFED_STORE_URL",
+        default="",
+        help="The coordinators' store; without it this machine's embedded Valkey. Also ALIGNFED_STORE_URL.",
+    )
+    @click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=DEFAULT_DATA_DIR,
+        show_default=True,
+        help="Data folder of the embedded Valkey that a coordinator on this machine started.",
+    )
+    @functools.wraps(command)
+    def with_store(*arguments: Any, store_url: str, data_dir: Path, **options: Any) -> Any:
+        return command(*arguments, find_store=lambda: store_url or noted_store_url(data_dir), **options)
+
+    return with_store
 
 
 @contextmanager

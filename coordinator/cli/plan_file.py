@@ -38,7 +38,7 @@ def read_plan_file(path: Path) -> PlanFile:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise PlanInvalid(f"plan file {path} cannot be read ({error}): check the path") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits, and of deep nesting
         raise PlanInvalid(f"plan file {path} is not TOML ({error}): correct the line") from error
     if "tensors" in values:
         raise PlanInvalid(f"plan file {path} lists tensors: leave them out, they follow from base model and [lora]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alignfed import failpoints
 from alignfed.errors import RequestInvalid
 
 DEFAULT_DATA_DIR = Path(".alignfed/store")
@@ -13,13 +14,15 @@ _URL_FILE = "url"
 def note_store_url(data_dir: Path, url: str) -> Path:
     """Write down where the embedded store in `data_dir` is reached, for a worker on this machine."""
     path = data_dir / _URL_FILE
-    path.write_text(url + "\n", "utf-8")
+    with failpoints.around("store_note.write"):
+        path.write_text(url + "\n", "utf-8")
     return path
 
 
 def forget_store_url(data_dir: Path) -> None:
     """Take the note away when the store stops. Idempotent."""
-    (data_dir / _URL_FILE).unlink(missing_ok=True)
+    with failpoints.around("store_note.delete"):
+        (data_dir / _URL_FILE).unlink(missing_ok=True)
 
 
 def noted_store_url(data_dir: Path) -> str:

@@ -35,12 +35,22 @@ def read_records(path: Path) -> list[Record]:
             continue
         try:
             record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise DataUnusable(f"{path}:{number} is not valid JSON ({error}): correct the line") from None
         if not isinstance(record, dict):
             raise DataUnusable(f"{path}:{number} is not a JSON object: each line must be one")
+        if "\\u" in line:
+            _check_whole(record, f"{path}:{number}")
         records.append(record)
     return records
+
+
+def _check_whole(record: Record, place: str) -> None:
+    """Refuse half of a character, which JSON can escape and no file can hold."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise DataUnusable(f"{place} holds half of a character: write it whole, or leave it out") from None
 
 
 def read_text(path: Path) -> str:

@@ -9,6 +9,7 @@ refuses to grow; methods that name a federation raise `UnknownFederation` when i
 from __future__ import annotations
 
 from coordinator.ports.agents import Agents
+from coordinator.ports.backups import Backups
 from coordinator.ports.blobs import Blobs
 from coordinator.ports.clock import Clock
 from coordinator.ports.deltas import Deltas
@@ -18,4 +19,4 @@ from coordinator.ports.leases import Leases
 from coordinator.ports.store import Store
 from coordinator.ports.versions import Versions
 
-__all__ = ["Agents", "Blobs", "Clock", "Deltas", "Federations", "HeadFeed", "Leases", "Store", "Versions"]
+__all__ = ["Agents", "Backups", "Blobs", "Clock", "Deltas", "Federations", "HeadFeed", "Leases", "Store", "Versions"]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from coordinator.domain import StoreMemory, StoreServer
 from coordinator.ports.agents import Agents
+from coordinator.ports.backups import Backups
 from coordinator.ports.blobs import Blobs
 from coordinator.ports.deltas import Deltas
 from coordinator.ports.federations import Federations
@@ -24,6 +25,7 @@ class Store(Protocol):
     versions: Versions
     leases: Leases
     feed: HeadFeed
+    backups: Backups
 
     async def check(self) -> None:
         """Check that the store answers and is safe to keep deltas in. Called once at start.

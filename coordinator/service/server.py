@@ -19,6 +19,7 @@ from coordinator.service.config import ServiceConfig
 from coordinator.service.metrics import ServiceMetrics
 from coordinator.service.operator_service import OperatorServicer
 from coordinator.service.rpc.interceptor import RpcTimer
+from coordinator.service.rpc.parsing import RequestParser
 from coordinator.service.rpc.servers import Endpoint, endpoint, mark_serving
 from coordinator.service.rpc.tracing import RpcTracer
 from coordinator.service.rpc.types import Interceptor
@@ -145,7 +146,7 @@ class CoordinatorServer:
         await asyncio.gather(*(ready.server.stop(grace_seconds) for ready in self._endpoints()))
 
     def _interceptors(self) -> list[Interceptor]:
-        return [RpcTracer(self._assembly.tracer), RpcTimer(self._assembly.metrics)]
+        return [RpcTracer(self._assembly.tracer), RpcTimer(self._assembly.metrics), RequestParser()]
 
     def _endpoints(self) -> list[Endpoint]:
         return [ready for ready in (self._agents, self._operators) if ready is not None]

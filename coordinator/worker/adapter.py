@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -195,11 +196,22 @@ def _skeleton(model_dir: Path, lora: Lora) -> tuple[Any, dict[str, torch.nn.Para
 def _read_config(directory: Path) -> dict[str, Any]:
     try:
         config = json.loads((directory / _CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PlanInvalid(f"{directory} holds no readable {_CONFIG_FILE} ({error}): is it a PEFT adapter?") from error
-    if not isinstance(config, dict) or not isinstance(config.get("r"), int) or "lora_alpha" not in config:
+    if not isinstance(config, dict) or not _is_number(config.get("r"), int) or not _is_number(config.get("lora_alpha")):
         raise PlanInvalid(f"{directory / _CONFIG_FILE} names no rank r and lora_alpha: it must be a LoRA")
+    targets = config.get("target_modules")
+    named = isinstance(targets, list) and all(isinstance(name, str) for name in targets)
+    if not _is_number(config.get("lora_dropout") or 0.0) or not (targets is None or isinstance(targets, str) or named):
+        raise PlanInvalid(f"{directory / _CONFIG_FILE} has lora_dropout or target_modules that peft never writes")
     return config
+
+
+def _is_number(value: object, kind: type[int] | type[float] = float) -> bool:
+    """Whether a value of JSON is a number of that kind, of a size that computes."""
+    if isinstance(value, bool) or not isinstance(value, int | kind):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max
 
 
 def _check_plain(directory: Path, config: Mapping[str, Any]) -> None:

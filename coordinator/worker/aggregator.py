@@ -8,6 +8,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 
+from alignfed import failpoints
 from alignfed.codec import Factors
 from alignfed.errors import CandidateGated, Rejected
 from alignfed.plan import FederationPlan
@@ -141,7 +142,9 @@ class Aggregator:
             version_number=number,
             state=parent.state,
         )
-        return await asyncio.to_thread(aggregate, inputs, self._recipe, step_spans(self._tracer))
+        aggregated = await asyncio.to_thread(aggregate, inputs, self._recipe, step_spans(self._tracer))
+        await failpoints.hit_async("merge.aggregated")
+        return aggregated
 
     def _judge(self, aggregated: Aggregated, parent: Parent) -> Judged:
         number = parent.record.id.number + 1
@@ -161,8 +164,10 @@ class Aggregator:
         self, intake: Intake, parent: Parent, aggregated: Aggregated, judged: Judged, *, token: int
     ) -> tuple[VersionRecord, CommitOutcome]:
         plan = self._plan
+        await failpoints.hit_async("merge.judged")
         with span(self._tracer, "store version"):
             version = await self._store_version(parent, aggregated, judged, token=token)
+        await failpoints.hit_async("merge.stored")
         commit = Commit(
             federation=plan.federation,
             token=token,

@@ -75,7 +75,7 @@ def split_rows(rows: Sequence[CalibrationRow], *, fit_rows: int, judge_rows: int
 def _row(line: str, number: int) -> CalibrationRow:
     try:
         record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CalibrationMissing(f"line {number} of the calibration set is not JSON: one object per line") from error
     if not isinstance(record, dict):
         raise CalibrationMissing(f"line {number} of the calibration set is not a JSON object")
@@ -85,6 +85,12 @@ def _row(line: str, number: int) -> CalibrationRow:
         raise CalibrationMissing(
             f'line {number} of the calibration set needs a "text", or a "prompt" and a "completion", that is not blank'
         )
+    try:
+        (prompt + answer).encode()
+    except UnicodeEncodeError:
+        raise CalibrationMissing(
+            f"line {number} of the calibration set holds half of a character: write it whole, or leave it out"
+        ) from None
     return CalibrationRow(prompt=prompt, answer=answer)
 
 

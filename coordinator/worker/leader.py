@@ -11,7 +11,7 @@ from alignfed.errors import DeliveryExhausted, InvariantBroken, Unavailable
 from alignfed.plan import FederationPlan
 from alignfed.tracing.spans import annotate, fail_current, span
 from coordinator import policy
-from coordinator.domain import QueuedDelta, VersionRecord
+from coordinator.domain import QueuedDelta, QueueDepth, VersionRecord
 from coordinator.policy import Bury, Merge, Wait, Waiting
 from coordinator.worker.aggregator import Aggregator
 from coordinator.worker.context import WorkerContext
@@ -97,7 +97,9 @@ class Leader:
         claimed = await self._store.deltas.claim(self._federation, self._worker_id, limit=room)
         log_claimed(claimed, worker_id=self._worker_id)
         now = self._clock.monotonic()
-        self._waiting += tuple(Waiting(queued=queued, since_seconds=now) for queued in claimed)
+        again = {queued.delta.delta_id for queued in claimed}  # requeued after another worker had buried them
+        held = tuple(entry for entry in self._waiting if entry.queued.delta.delta_id not in again)
+        self._waiting = held + tuple(Waiting(queued=queued, since_seconds=now) for queued in claimed)
 
     async def _merge(self, deltas: Sequence[QueuedDelta]) -> None:
         with span(self._tracer, "claim deltas", attempts=1 + max(queued.attempts for queued in deltas)):
@@ -149,12 +151,15 @@ class Leader:
                 log.info("%s: deleted %d payloads that nothing needs any more", self._federation, deleted)
         if now - self._figures_at >= FLEET_FIGURES_SECONDS:
             self._figures_at = now
-            await self._export_figures()
+            depth = await self._store.deltas.depth(self._federation)
+            if depth.pending > len(self._waiting):  # a worker that overslept its lease claimed some after it woke up
+                await self._take_over()
+            await self._export_figures(depth)
 
-    async def _export_figures(self) -> None:
+    async def _export_figures(self, depth: QueueDepth) -> None:
         fleet, name = self._metrics.fleet, self._federation
         head = await self._store.versions.head(name)
-        fleet.set_queue(name, await self._store.deltas.depth(name), head)
+        fleet.set_queue(name, depth, head)
         version = await self._store.versions.get(name, head.id.number)
         fleet.version_time.labels(name).set(version.created_at)
         fleet.set_calibration_loss(name, await self._calibration_loss(version))

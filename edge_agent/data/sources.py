@@ -131,6 +131,8 @@ def _parse(line: bytes, place: str) -> object:
         raise DataUnusable(
             f"{place} is not valid JSON ({error.msg} at column {error.colno}): correct the line"
         ) from None
+    except ValueError:  # what Python says of a number of thousands of digits
+        raise DataUnusable(f"{place} holds a number that is too long: correct the line") from None
     except RecursionError:
         raise DataUnusable(f"{place} is nested too deeply: correct the line") from None
 

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from alignfed import failpoints
 from alignfed.plain import PlainValueError
 from alignfed.tracing.context import sound_traceparent
 from edge_agent.domain import DeltaMeta, GlobalVersion, PreparedDelta, Receipt
@@ -100,15 +101,19 @@ class Outbox:
         """
         name = f"{delta.meta.sequence:010d}-{delta.meta.delta_id}"
         fresh = self._root / _NEW / name
-        fresh.mkdir()
-        write_synced(fresh / PAYLOAD_NAME, delta.payload)
-        write_synced(fresh / META_NAME, json.dumps(delta.meta.to_dict()).encode())
+        with failpoints.around("outbox.put.create"):
+            fresh.mkdir()
+        with failpoints.around("outbox.put.payload"):
+            write_synced(fresh / PAYLOAD_NAME, delta.payload)
+        with failpoints.around("outbox.put.meta"):
+            write_synced(fresh / META_NAME, json.dumps(delta.meta.to_dict()).encode())
         if trace_context:
             (fresh / TRACE_NAME).write_text(trace_context, "ascii")
         sync_directory(fresh)
         entry = OutboxEntry(meta=delta.meta, directory=self._root / _PENDING / name, trace_context=trace_context)
         with self._changed:
-            fresh.rename(entry.directory)
+            with failpoints.around("outbox.put.rename"):
+                fresh.rename(entry.directory)
             sync_directory(self._root / _PENDING)
             self._pending[delta.meta.delta_id] = entry
             self._changed.notify_all()
@@ -116,11 +121,13 @@ class Outbox:
 
     def acknowledge(self, delta_id: str) -> None:
         """Note that the coordinator has made a pending delta durable. Idempotent."""
-        self._move(delta_id, self._pending, self._acknowledged, _ACKNOWLEDGED)
+        with failpoints.around("outbox.acknowledge"):
+            self._move(delta_id, self._pending, self._acknowledged, _ACKNOWLEDGED)
 
     def reopen(self, delta_id: str) -> None:
         """Make an acknowledged delta pending again, because the coordinator has lost it. Idempotent."""
-        self._move(delta_id, self._acknowledged, self._pending, _PENDING)
+        with failpoints.around("outbox.reopen"):
+            self._move(delta_id, self._acknowledged, self._pending, _PENDING)
 
     def remove(self, delta_id: str) -> None:
         """Forget a merged delta. Idempotent."""
@@ -139,9 +146,11 @@ class Outbox:
                 return
             replace_json(entry.directory / REJECTION_NAME, {"reason": receipt.reason, "detail": receipt.detail})
             target = self._root / _REJECTED / entry.directory.name
-            entry.directory.rename(target)
+            with failpoints.around("outbox.reject.rename"):
+                entry.directory.rename(target)
             sync_directory(target.parent)
-            (target / PAYLOAD_NAME).unlink(missing_ok=True)
+            with failpoints.around("outbox.reject.delete"):
+                (target / PAYLOAD_NAME).unlink(missing_ok=True)
             self._prune_rejected()
             self._changed.notify_all()
 
@@ -164,7 +173,8 @@ class Outbox:
             if entry is None:
                 return
             moved = self._root / state / entry.directory.name
-            entry.directory.rename(moved)
+            with failpoints.around("outbox.move.rename"):
+                entry.directory.rename(moved)
             sync_directory(moved.parent)
             target[delta_id] = dataclasses.replace(entry, directory=moved)
             self._changed.notify_all()
@@ -172,21 +182,26 @@ class Outbox:
     def _clean(self) -> None:
         """Delete what crashes have left behind."""
         for leftover in (self._root / _NEW).iterdir():
-            shutil.rmtree(leftover)
+            with failpoints.around("outbox.clean.delete"):
+                shutil.rmtree(leftover)
         for payload in (self._root / _REJECTED).glob(f"*/{PAYLOAD_NAME}"):
-            payload.unlink()
+            with failpoints.around("outbox.clean.delete"):
+                payload.unlink()
         self._prune_rejected()
 
     def _discard(self, directory: Path) -> None:
         """Delete a delta's directory in such a way that a crash cannot leave half a delta among whole ones."""
         leftover = self._root / _NEW / directory.name
-        directory.rename(leftover)
-        shutil.rmtree(leftover)
+        with failpoints.around("outbox.discard.rename"):
+            directory.rename(leftover)
+        with failpoints.around("outbox.discard.delete"):
+            shutil.rmtree(leftover)
         sync_directory(directory.parent)
 
     def _prune_rejected(self) -> None:
         for old in sorted((self._root / _REJECTED).iterdir())[:-REJECTED_KEPT]:
-            shutil.rmtree(old)
+            with failpoints.around("outbox.prune.delete"):
+                shutil.rmtree(old)
 
     def _load(self, state: str) -> dict[str, OutboxEntry]:
         found: dict[str, OutboxEntry] = {}
@@ -194,7 +209,7 @@ class Outbox:
             try:
                 meta = DeltaMeta.from_dict(json.loads((directory / META_NAME).read_text("utf-8")))
                 whole = (directory / PAYLOAD_NAME).stat().st_size == meta.total_bytes
-            except (OSError, ValueError, PlainValueError):
+            except (OSError, ValueError, RecursionError, PlainValueError):
                 whole = False
             if whole:
                 found[meta.delta_id] = OutboxEntry(

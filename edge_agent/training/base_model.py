@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from alignfed import failpoints
 from alignfed.base_model import digest_of
 from alignfed.errors import WrongBaseModel
 from alignfed.plan import BaseModel
@@ -59,7 +60,8 @@ def _remembered_digest(directory: Path, cache: Path) -> str:
         return str(entry["digest"])
     logger.info("checking the base model in %s", directory)
     digest = digest_of(directory)
-    replace_json(cache, {**known, key: {"files": stamp, "digest": digest}})
+    with failpoints.around("digests.save"):
+        replace_json(cache, {**known, key: {"files": stamp, "digest": digest}})
     return digest
 
 

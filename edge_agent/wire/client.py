@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from alignfed import failpoints
 from alignfed.chunks import check_offset
 from alignfed.errors import PayloadTruncated
 from alignfed.plan_proto import duration_to_proto, plan_from_proto
@@ -92,7 +93,8 @@ class CoordinatorClient:
             agent_id=self._agent_id,
             capabilities=capabilities_to_proto(capabilities),
         )
-        response = self._calls.unary(self._stub.RegisterAgent, request)
+        with failpoints.around("rpc.register_agent"):
+            response = self._calls.unary(self._stub.RegisterAgent, request)
         return Registration(plan=plan_from_proto(response.plan), status=status_from_proto(response.status))
 
     def global_version(self, *, after: int | None = None, wait_seconds: float = 0.0) -> HeadStatus:
@@ -105,7 +107,8 @@ class CoordinatorClient:
         request = pb.GetGlobalVersionRequest(federation=self._federation, agent_id=self._agent_id, after_number=after)
         if wait_seconds > 0:
             request.max_wait.CopyFrom(duration_to_proto(wait_seconds))
-        response = self._calls.unary(self._stub.GetGlobalVersion, request, timeout=CALL_SECONDS + wait_seconds)
+        with failpoints.around("rpc.get_global_version"):
+            response = self._calls.unary(self._stub.GetGlobalVersion, request, timeout=CALL_SECONDS + wait_seconds)
         return status_from_proto(response.status)
 
     def download(self, download: AdapterDownload) -> None:
@@ -122,7 +125,10 @@ class CoordinatorClient:
             kind=types_pb2.ADAPTER_KIND_TRAINING,
         )
         timeout = transfer_seconds(download.remaining_bytes)
-        with closing(self._calls.stream(self._stub.DownloadAdapter, request, timeout=timeout)) as responses:
+        with (
+            failpoints.around("rpc.download_adapter"),
+            closing(self._calls.stream(self._stub.DownloadAdapter, request, timeout=timeout)) as responses,
+        ):
             for response in responses:
                 if response.HasField("header"):
                     header = response.header
@@ -130,7 +136,8 @@ class CoordinatorClient:
                     download.begin(version, total_bytes=header.total_bytes, sha256=header.sha256)
                 else:
                     chunk = chunk_from_proto(response.chunk)
-                    download.add(chunk)
+                    with failpoints.around("rpc.download_adapter.chunk"):
+                        download.add(chunk)
                     if self._traffic is not None:
                         self._traffic.downloaded(len(chunk.data))
 
@@ -139,7 +146,8 @@ class CoordinatorClient:
         request = pb.QueryUploadRequest(
             federation=self._federation, agent_id=self._agent_id, delta_id=delta_id, sha256=sha256, rank=rank
         )
-        response = self._calls.unary(self._stub.QueryUpload, request)
+        with failpoints.around("rpc.query_upload"):
+            response = self._calls.unary(self._stub.QueryUpload, request)
         if response.HasField("receipt"):
             return receipt_from_proto(response.receipt)
         return ResumeAt(offset=response.resume_offset)
@@ -165,4 +173,6 @@ class CoordinatorClient:
             on_bytes=self._traffic.uploaded if self._traffic is not None else None,
         )
         timeout = transfer_seconds(meta.total_bytes - resume.offset)
-        return receipt_from_proto(self._calls.unary(self._stub.SubmitDelta, parts, timeout=timeout).receipt)
+        with failpoints.around("rpc.submit_delta"):
+            response = self._calls.unary(self._stub.SubmitDelta, parts, timeout=timeout)
+        return receipt_from_proto(response.receipt)

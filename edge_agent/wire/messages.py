@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from alignfed import failpoints
 from alignfed.chunks import ChunkData, crc32c_of
 from alignfed.errors import RequestInvalid
 from alignfed.plan_proto import ENCODING_TO_PROTO, tensors_to_proto
@@ -90,12 +91,14 @@ def upload_parts(
     on_bytes: Callable[[int], None] | None,
 ) -> Iterator[pb.SubmitDeltaRequest]:
     """Yield the header, then the payload's chunks from `offset` on, each read from the file when it is due."""
-    yield pb.SubmitDeltaRequest(header=header)
+    with failpoints.around("rpc.submit_delta.header"):
+        yield pb.SubmitDeltaRequest(header=header)
     with payload.open("rb") as stream:
         stream.seek(offset)
         while data := stream.read(chunk_bytes):
             chunk = types_pb2.Chunk(offset=offset, data=data, crc32c=crc32c_of(data))
-            yield pb.SubmitDeltaRequest(chunk=chunk)
+            with failpoints.around("rpc.submit_delta.chunk"):
+                yield pb.SubmitDeltaRequest(chunk=chunk)
             if on_bytes is not None:
                 on_bytes(len(data))
             offset += len(data)

@@ -111,6 +111,7 @@ def digest_of(directory: Path) -> str:
 def _index(file: Path) -> dict[str, tuple[Path, int, dict[str, Any]]]:
     """Read one safetensors prefix: tensor name -> (file, where data starts, entry)."""
     try:
+        size, named = file.stat().st_size, 0
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if length > _MAX_PREFIX_BYTES:
@@ -119,10 +120,13 @@ def _index(file: Path) -> dict[str, tuple[Path, int, dict[str, Any]]]:
         entries.pop("__metadata__", None)
         for entry in entries.values():
             begin, end = entry["data_offsets"]
-            if not (isinstance(begin, int) and isinstance(end, int) and 0 <= begin <= end):
-                raise ValueError(f"offsets {begin}..{end}")
+            if not (isinstance(begin, int) and isinstance(end, int) and 0 <= begin <= end <= size - 8 - length):
+                raise ValueError(f"offsets {begin}..{end} in a file of {size} bytes")
+            named += end - begin
+            if named > size - 8 - length:  # entries that share bytes: a short file would be read for hours
+                raise ValueError("tensors overlap")
             entry["dtype"], entry["shape"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WrongBaseModel(f"{file} is not a readable safetensors file ({error}): fetch the model again") from error
     return {name: (file, 8 + length, entry) for name, entry in entries.items()}
 

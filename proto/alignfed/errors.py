@@ -11,9 +11,10 @@
     │   ├── ChunkOutOfOrder, ChunkChecksumMismatch, PayloadTruncated, PayloadOversized, PayloadDigestMismatch
     │   ├── DeltaIdConflict, DeliveryExhausted, DeltaNormTooLarge, CandidateGated, DroppedByOperator
     │   ├── RequestInvalid, DataUnusable, CalibrationMissing, StoreUnsafe
+    │   ├── BackupForeign, BackupTooNew, BackupTruncated, BackupCorrupt
     ├── Unavailable              temporary: try again later, nothing was lost
     │   ├── StoreUnreachable, StoreFull, QueueFull, UploadsBusy, UploadStalled, Draining, CoordinatorUnreachable,
-    │                           LocalProcessFailed
+    │                           LocalProcessFailed, BackupOvertaken
     └── InvariantBroken          stop: going on would corrupt the federation
         ├── Fenced, HeadMoved, StoreCorrupt, AggregationInvalid
 
@@ -266,6 +267,30 @@ class StoreUnsafe(Rejected):
     reason = "STORE_UNSAFE"
 
 
+class BackupForeign(Rejected):
+    """The file is not a backup that AlignFed wrote."""
+
+    reason = "BACKUP_FOREIGN"
+
+
+class BackupTooNew(Rejected):
+    """The backup's format is newer than this AlignFed understands."""
+
+    reason = "BACKUP_TOO_NEW"
+
+
+class BackupTruncated(Rejected):
+    """The backup ends before its end."""
+
+    reason = "BACKUP_TRUNCATED"
+
+
+class BackupCorrupt(Rejected):
+    """The backup's bytes are not the ones that were written, or contradict each other."""
+
+    reason = "BACKUP_CORRUPT"
+
+
 class StoreUnreachable(Unavailable):
     """The store does not answer."""
 
@@ -312,6 +337,12 @@ class LocalProcessFailed(Unavailable):
     """A process of a federation on one machine ended by itself, or did not get ready in time."""
 
     reason = "LOCAL_PROCESS_FAILED"
+
+
+class BackupOvertaken(Unavailable):
+    """Merging went on faster than the payloads could be copied, or a restore took longer than its records may wait."""
+
+    reason = "BACKUP_OVERTAKEN"
 
 
 class Fenced(InvariantBroken):

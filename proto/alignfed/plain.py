@@ -76,7 +76,10 @@ def _convert(hint: Any, value: Any, *, path: str) -> Any:
         except ValueError:
             raise PlainValueError(f"{path} must be one of {', '.join(m.value for m in hint)}, not {value!r}") from None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise PlainValueError(f"{path} is too large a number") from None
     raise PlainValueError(f"{path} must be of type {hint.__name__}, not {value!r}")
 
 

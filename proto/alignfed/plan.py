@@ -16,6 +16,11 @@ AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 KIB = 1024
+MOST = 1_000_000
+MOST_KEPT = 1_000_000_000
+"""Bounds of a plan's counts: far above any use, and within what every form of a plan can carry."""
+MICROSECOND, TEN_YEARS_SECONDS = 1e-6, 315_360_000.0
+"""Bounds of a plan's times: what travels is rounded to the microsecond."""
 DEFAULT_CHUNK_BYTES = (
     1020 * KIB
 )  # just below 1 MiB: a power of two costs a quarter more memory in the store's allocator
@@ -197,9 +202,9 @@ class FederationPlan:
             ("lora.alpha must be above 0", r.alpha, _positive(r.alpha)),
             ("lora.dropout must be in [0, 1)", r.dropout, 0 <= r.dropout < 1),
             ("lora.target_modules must name at least one module", r.target_modules, bool(r.target_modules)),
-            ("training.local_steps must be at least 1", t.local_steps, t.local_steps >= 1),
-            ("training.batch_size must be at least 1", t.batch_size, t.batch_size >= 1),
-            ("training.sequence_length must be at least 8", t.sequence_length, t.sequence_length >= 8),
+            ("training.local_steps must be 1 to 1000000", t.local_steps, 1 <= t.local_steps <= MOST),
+            ("training.batch_size must be 1 to 1000000", t.batch_size, 1 <= t.batch_size <= MOST),
+            ("training.sequence_length must be 8 to 1000000", t.sequence_length, 8 <= t.sequence_length <= MOST),
             ("training.learning_rate must be above 0", t.learning_rate, _positive(t.learning_rate)),
             ("training.weight_decay must be 0 or more", t.weight_decay, 0 <= t.weight_decay < math.inf),
             ("training.max_grad_norm must be above 0", t.max_grad_norm, _positive(t.max_grad_norm)),
@@ -210,9 +215,9 @@ class FederationPlan:
             ),
             ("buffer.size must be 1 to 10000", self.buffer.size, 1 <= self.buffer.size <= 10_000),
             (
-                "buffer.timeout_seconds must be above 0",
+                "buffer.timeout_seconds must be above 0 and at most ten years",
                 self.buffer.timeout_seconds,
-                _positive(self.buffer.timeout_seconds),
+                _waitable(self.buffer.timeout_seconds),
             ),
             (
                 "aggregation.server_learning_rate must be above 0",
@@ -224,24 +229,29 @@ class FederationPlan:
                 self.aggregation.max_delta_norm_ratio,
                 self.aggregation.max_delta_norm_ratio == 0 or 1 <= self.aggregation.max_delta_norm_ratio < math.inf,
             ),
-            ("calibration.fit_rows must be 0 or more", c.fit_rows, c.fit_rows >= 0),
-            ("calibration.judge_rows must be 0 or more", c.judge_rows, c.judge_rows >= 0),
-            ("calibration.sequence_length must be at least 8", c.sequence_length, c.sequence_length >= 8),
+            ("calibration.fit_rows must be 0 to 1000000", c.fit_rows, 0 <= c.fit_rows <= MOST),
+            ("calibration.judge_rows must be 0 to 1000000", c.judge_rows, 0 <= c.judge_rows <= MOST),
+            ("calibration.sequence_length must be 8 to 1000000", c.sequence_length, 8 <= c.sequence_length <= MOST),
             (
                 "calibration.max_loss_increase_ratio must be above 0",
                 c.max_loss_increase_ratio,
                 _positive(c.max_loss_increase_ratio),
             ),
             ("limits.chunk_bytes must be 1024 to 1048576", s.chunk_bytes, KIB <= s.chunk_bytes <= KIB * KIB),
-            ("limits.max_queue_deltas must be at least buffer.size", s.max_queue_deltas,
-             s.max_queue_deltas >= self.buffer.size),
-            ("limits.upload_lifetime_seconds must be above 0", s.upload_lifetime_seconds,
-             _positive(s.upload_lifetime_seconds)),
-            ("retention.versions must be at least 2", self.retention.versions, self.retention.versions >= 2),
-            ("retention.delta_versions must be 0 or more", self.retention.delta_versions,
-             self.retention.delta_versions >= 0),
+            ("limits.max_queue_deltas must be at least buffer.size and at most 1000000000", s.max_queue_deltas,
+             self.buffer.size <= s.max_queue_deltas <= MOST_KEPT),
+            ("limits.upload_lifetime_seconds must be above 0 and at most ten years", s.upload_lifetime_seconds,
+             _waitable(s.upload_lifetime_seconds)),
+            ("retention.versions must be 2 to 1000000000", self.retention.versions,
+             2 <= self.retention.versions <= MOST_KEPT),
+            ("retention.delta_versions must be 0 to 1000000000", self.retention.delta_versions,
+             0 <= self.retention.delta_versions <= MOST_KEPT),
         ]  # fmt: skip
 
 
 def _positive(value: float) -> bool:
     return 0 < value < math.inf
+
+
+def _waitable(seconds: float) -> bool:
+    return MICROSECOND <= seconds <= TEN_YEARS_SECONDS

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 
+from alignfed.errors import ManifestMismatch
 from alignfed.plan import (
     Aggregation,
     BaseModel,
@@ -20,6 +22,10 @@ from alignfed.plan import (
     Training,
 )
 from alignfed.v1 import types_pb2 as pb
+
+MAX_TENSORS = 32_768
+"""In one manifest: a request message of 4 MiB holds fewer that carry a name as PEFT gives it."""
+MAX_DIMENSIONS = 8
 
 ENCODING_TO_PROTO = {
     Encoding.FP32: pb.ENCODING_FP32,
@@ -37,8 +43,8 @@ def duration_to_proto(seconds: float) -> Duration:
 
 
 def duration_from_proto(message: Duration) -> float:
-    """Return a protobuf duration in seconds."""
-    return message.ToTimedelta().total_seconds()
+    """Return a protobuf duration in seconds, to the microsecond; a plan's rules say which of them make sense."""
+    return message.seconds + round(message.nanos / 1000) / 1_000_000
 
 
 def tensors_to_proto(tensors: tuple[TensorSpec, ...]) -> list[pb.TensorSpec]:
@@ -46,9 +52,25 @@ def tensors_to_proto(tensors: tuple[TensorSpec, ...]) -> list[pb.TensorSpec]:
     return [pb.TensorSpec(name=spec.name, shape=spec.shape) for spec in tensors]
 
 
-def tensors_from_proto(messages: object) -> tuple[TensorSpec, ...]:
-    """Return a manifest from messages, in their order."""
-    return tuple(TensorSpec(name=m.name, shape=tuple(m.shape)) for m in messages)  # type: ignore[attr-defined]
+def tensors_from_proto(messages: Sequence[pb.TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Return a manifest from messages, in their order.
+
+    An empty entry takes two bytes on the wire and a hundred in memory: what is too long is not converted.
+
+    Raises:
+        ManifestMismatch: It has more than `MAX_TENSORS` tensors, or one of more than `MAX_DIMENSIONS` dimensions.
+    """
+    if len(messages) > MAX_TENSORS:
+        raise ManifestMismatch(f"the manifest names {len(messages)} tensors, at most {MAX_TENSORS} are allowed")
+    return tuple(TensorSpec(name=message.name, shape=_shape_of(message)) for message in messages)
+
+
+def _shape_of(message: pb.TensorSpec) -> tuple[int, ...]:
+    if len(message.shape) > MAX_DIMENSIONS:
+        raise ManifestMismatch(
+            f"tensor {message.name[:200]!r} has {len(message.shape)} dimensions, {MAX_DIMENSIONS} are allowed"
+        )
+    return tuple(message.shape)
 
 
 def plan_to_proto(plan: FederationPlan) -> pb.FederationPlan:
@@ -104,6 +126,7 @@ def plan_from_proto(message: pb.FederationPlan) -> FederationPlan:
 
     Raises:
         PlanInvalid: A value is out of its range, or the encoding is unset.
+        ManifestMismatch: The manifest is longer than any adapter's.
     """
     m = message
     return FederationPlan.from_dict(

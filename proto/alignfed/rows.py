@@ -62,7 +62,7 @@ def row_of(record: object, *, place: str) -> Row:
         raise DataUnusable(f"{place} is not a JSON object: each line must be one object of a known shape")
     for keys, read in _READERS:
         if all(record.get(key) is not None for key in keys):
-            return read(record, place)
+            return _whole(read(record, place))
     raise DataUnusable(
         f"{place} has keys {', '.join(map(repr, sorted(map(str, record)))) or '(none)'}, which is no known shape: "
         f"rename them to one of {KNOWN_SHAPES}"
@@ -72,6 +72,19 @@ def row_of(record: object, *, place: str) -> Row:
 def text_row(text: str, *, place: str) -> Row:
     """Return the row of a whole text file."""
     return Row(place=place, shape="text", answer=text)
+
+
+def _whole(row: Row) -> Row:
+    """Return the row itself when its texts are text: JSON can hold half of a character, which no tokenizer takes."""
+    try:
+        for text in (row.prompt, row.answer, *(part for turn in row.messages for part in (turn.role, turn.content))):
+            text.encode()
+    except UnicodeEncodeError:
+        raise DataUnusable(
+            f"{row.place} holds half of a character (an escape such as \\ud83d without its second half): "
+            "write the character whole, or leave it out"
+        ) from None
+    return row
 
 
 def _messages(record: Mapping[str, object], place: str) -> Row:

@@ -68,15 +68,36 @@ def _load_config(context: click.Context, _parameter: click.Parameter, path: Path
         return
     try:
         values = {key.replace("-", "_"): value for key, value in tomllib.loads(path.read_text("utf-8")).items()}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise click.BadParameter(f"{path} is not readable TOML: {error}") from error
-    known = {parameter.name for parameter in context.command.params if parameter.name}
-    unknown = sorted(values.keys() - known)
+    known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+    unknown = sorted(values.keys() - known.keys())
     if unknown:
         raise click.BadParameter(
             f"{path} sets {', '.join(unknown)}; {context.command.name} knows {', '.join(sorted(known))}"
         )
-    context.default_map = {**(context.default_map or {}), **values}
+    settings = {name: _as_flag(known[name], value, path) for name, value in values.items()}
+    context.default_map = {**(context.default_map or {}), **settings}
+
+
+def _as_flag(parameter: click.Parameter, value: object, path: Path) -> object:
+    """Return a file's setting as the text a flag would have, so that both are checked by the same rules."""
+    if parameter.multiple:
+        return tuple(_as_text(parameter, item, path) for item in (value if isinstance(value, list) else [value]))
+    return _as_text(parameter, value, path)
+
+
+def _as_text(parameter: click.Parameter, value: object, path: Path) -> object:
+    is_switch = isinstance(parameter.type, click.types.BoolParamType)
+    if is_switch and isinstance(value, bool):
+        return value
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and not is_switch:
+            return str(value)
+    except ValueError:
+        pass  # a number of thousands of digits
+    wanted = "true or false" if is_switch else "text or a number"
+    raise click.BadParameter(f"{path} sets {parameter.name} to what it cannot be: give {wanted}")
 
 
 def redact(value: object) -> str:

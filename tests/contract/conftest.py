@@ -13,6 +13,7 @@ import pytest
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.backends.urls import open_store
 from coordinator.ports import Store
+from tests.support.owners import unowned
 from tests.support.servers import running_cluster, running_redis
 
 BACKENDS = ["memory", "valkey", "redis", "cluster"]
@@ -48,8 +49,18 @@ def store_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def leaks_by_url() -> dict[str, set[str]]:
+    """What earlier tests left behind, by store: each leak fails the test that made it, and no other."""
+    return {}
+
+
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[Store]:
+async def store(store_url: str, leaks_by_url: dict[str, set[str]]) -> AsyncIterator[Store]:
     opened = open_store(store_url)
     yield opened
+    known = leaks_by_url.setdefault(store_url, set()) if store_url != "memory://" else set()
+    leaked = await unowned(opened) - known
+    known |= leaked
     await opened.close()
+    assert not leaked, f"this test left what nothing owns: {sorted(leaked)}"

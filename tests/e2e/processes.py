@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,9 +24,12 @@ class RunningCommand:
         command: A console script, `alignfed` or `alignfed-agent`, with its arguments.
         folder: Where it runs, and where its output goes.
         name: Of the output's file.
+        settings: `ALIGNFED_*` variables it gets; this process's own are not handed on.
     """
 
-    def __init__(self, command: list[str], folder: Path, *, name: str = "command") -> None:
+    def __init__(
+        self, command: list[str], folder: Path, *, name: str = "command", settings: Mapping[str, str] | None = None
+    ) -> None:
         self._log = folder / f"{name}.log"
         self._from = self._log.stat().st_size if self._log.exists() else 0
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ALIGNFED_")}
@@ -37,7 +40,7 @@ class RunningCommand:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**environment, "PYTHONUNBUFFERED": "1"},
+                env={**environment, **(settings or {}), "PYTHONUNBUFFERED": "1"},
                 process_group=0,
             )
         self._known: set[int] = {self.process.pid}
@@ -71,9 +74,11 @@ class RunningCommand:
 
 
 @contextmanager
-def running(command: list[str], folder: Path, *, name: str = "command") -> Iterator[RunningCommand]:
+def running(
+    command: list[str], folder: Path, *, name: str = "command", settings: Mapping[str, str] | None = None
+) -> Iterator[RunningCommand]:
     """Run a command; whatever the test does, it and all it started are gone afterwards."""
-    started = RunningCommand(command, folder, name=name)
+    started = RunningCommand(command, folder, name=name, settings=settings)
     try:
         yield started
     finally:

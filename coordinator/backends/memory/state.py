@@ -7,6 +7,7 @@ import dataclasses
 
 from coordinator.backends import refusals
 from coordinator.backends.rules import CONDEMNED, WHILE_NEEDED, oldest_retained
+from coordinator.cuts import Restored
 from coordinator.domain import (
     AgentRecord,
     Contribution,
@@ -14,6 +15,7 @@ from coordinator.domain import (
     DeltaRecord,
     FederationRecord,
     Head,
+    QueuePlace,
     Receipt,
     VersionRecord,
 )
@@ -64,7 +66,10 @@ class BlobBook:
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class FederationState:
-    """One federation. `versions` is indexed by number; `epoch` is the newest fencing token."""
+    """One federation. `versions` is indexed by number; `epoch` is the newest fencing token.
+
+    `restore_id` names the restore that it came from, if any.
+    """
 
     record: FederationRecord
     versions: list[VersionRecord]
@@ -76,6 +81,7 @@ class FederationState:
     queue: dict[str, Entry] = dataclasses.field(default_factory=dict)
     entries_ever: int = 0
     dead: dict[str, DeadLetter] = dataclasses.field(default_factory=dict)
+    restore_id: str = ""
 
     @property
     def head(self) -> Head:
@@ -111,6 +117,38 @@ class FederationState:
             raise refusals.fenced(token, newest=self.epoch)
 
 
+@dataclasses.dataclass(slots=True)
+class Staged:
+    """Records of a federation that is being restored and does not exist yet."""
+
+    versions: dict[int, VersionRecord] = dataclasses.field(default_factory=dict)
+    receipts: dict[str, Receipt] = dataclasses.field(default_factory=dict)
+    queue: dict[int, QueuePlace] = dataclasses.field(default_factory=dict)
+    dead: dict[str, DeadLetter] = dataclasses.field(default_factory=dict)
+    agents: dict[str, AgentRecord] = dataclasses.field(default_factory=dict)
+    contributions: dict[str, Contribution] = dataclasses.field(default_factory=dict)
+    kept_until: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def complete(self, restored: Restored, restore_id: str) -> FederationState:
+        """Return the federation that the records make."""
+        federation = FederationState(
+            record=restored.record,
+            versions=[self.versions[number] for number in sorted(self.versions)],
+            epoch=restored.epoch,
+            agents=self.agents,
+            contributions=self.contributions,
+            receipts=self.receipts,
+            dead=self.dead,
+            restore_id=restore_id,
+        )
+        for place in sorted(self.queue):
+            entry = self.queue[place]
+            federation.enqueue(entry.delta)
+            newest = next(reversed(federation.queue.values()))
+            newest.claimed_by, newest.attempts = entry.claimed_by, entry.attempts
+        return federation
+
+
 class Subscriber:
     """The changed federations that one reader has not seen yet; repeated changes count once."""
 
@@ -141,6 +179,7 @@ class MemoryState:
         self.federations: dict[str, FederationState] = {}
         self.books: dict[str, BlobBook] = {}
         self.parts: dict[str, dict[int, bytes]] = {}
+        self.staged: dict[tuple[str, str], Staged] = {}
         self.subscribers: set[Subscriber] = set()
 
     def federation(self, name: str) -> FederationState:

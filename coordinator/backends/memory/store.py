@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from coordinator.backends.memory.agents import MemoryAgents
+from coordinator.backends.memory.backups import MemoryBackups
 from coordinator.backends.memory.blobs import MemoryBlobs
 from coordinator.backends.memory.deltas import MemoryDeltas
 from coordinator.backends.memory.federations import MemoryFederations
@@ -14,7 +15,7 @@ from coordinator.backends.memory.state import MemoryState, Subscriber
 from coordinator.backends.memory.versions import MemoryVersions
 from coordinator.clock import SystemClock
 from coordinator.domain import StoreMemory, StoreServer
-from coordinator.ports import Agents, Blobs, Clock, Deltas, Federations, HeadFeed, Leases, Versions
+from coordinator.ports import Agents, Backups, Blobs, Clock, Deltas, Federations, HeadFeed, Leases, Versions
 
 
 class MemoryFeed:
@@ -55,6 +56,7 @@ class MemoryStore:
         self.versions: Versions = MemoryVersions(state)
         self.leases: Leases = MemoryLeases(state)
         self.feed: HeadFeed = MemoryFeed(state)
+        self.backups: Backups = MemoryBackups(state)
 
     async def check(self) -> None:
         """See the port: memory is always there, and never safe; only tests and simulations use it."""

@@ -17,12 +17,12 @@ CONSUMER_GROUP = "aggregators"
 
 
 class FederationKeys:
-    """The keys of one federation.
+    """The keys of one federation; those of a restore in progress have its name, `staging`, in theirs, and expire.
 
     Attributes:
         federation: Hash: record (JSON), paused, head (epoch:number:digest), oldest (retained number), epoch (newest
             fencing token), restores (number that a rollback head restores, or empty), and what the scripts need of the
-            plan: keep_versions, keep_deltas, max_queue.
+            plan: keep_versions, keep_deltas, max_queue. One that was restored has the restore's name too: restored.
         lease: String token:worker, which expires.
         versions: Hash number -> body (JSON): all of a version but its identity and its being abandoned.
         lineage: Hash number -> epoch:digest:abandoned (0/1).
@@ -38,8 +38,8 @@ class FederationKeys:
         lifetimes: Sorted set of the adopted blobs by the head number from which they may be deleted.
     """
 
-    def __init__(self, federation: str) -> None:
-        tag = f"{PREFIX}{{{federation}}}:"
+    def __init__(self, federation: str, *, staging: str = "") -> None:
+        tag = f"{PREFIX}{{{federation}}}:{staging and f'restore:{staging}:'}"
         self.federation = f"{tag}federation"
         self.lease = f"{tag}lease"
         self.versions = f"{tag}versions"

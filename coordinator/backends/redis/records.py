@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from alignfed.errors import StoreCorrupt
-from alignfed.plain import PlainValueError, from_plain
+from alignfed.plain import from_plain
 from alignfed.tracing.context import sound_traceparent
 from coordinator.domain import (
     AgentRecord,
@@ -22,6 +24,7 @@ from coordinator.domain import (
 )
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 Stored = str | bytes
 _VERSION_OUTSIDE_BODY = ("id", "abandoned")
@@ -41,8 +44,8 @@ def load(stored: Stored) -> dict[str, Any]:
         StoreCorrupt: It is not a JSON object.
     """
     try:
-        values = json.loads(stored)
-    except ValueError as error:
+        values = json.loads(stored, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
         raise StoreCorrupt(f"the store holds a record that is not JSON ({error}): restore it from a backup") from error
     if not isinstance(values, dict):
         raise StoreCorrupt("the store holds a record that is not a JSON object: restore it from a backup")
@@ -57,7 +60,7 @@ def build(kind: type[T], values: dict[str, Any]) -> T:
     """
     try:
         return from_plain(kind, values)
-    except PlainValueError as error:
+    except ValueError as error:
         raise StoreCorrupt(
             f"the store holds a {kind.__name__} that this AlignFed version cannot read: {error}"
         ) from error
@@ -74,12 +77,10 @@ def load_identity(stored: Stored) -> VersionId:
     Raises:
         StoreCorrupt: It is malformed.
     """
-    text = stored.decode() if isinstance(stored, bytes) else stored
+    text = _text(stored)
     epoch, _, rest = text.partition(":")
     number, _, digest = rest.partition(":")
-    if not (epoch.isdecimal() and number.isdecimal()):
-        raise StoreCorrupt(f"the store holds {text!r} where a version's identity is due: restore it from a backup")
-    return VersionId(epoch=int(epoch), number=int(number), digest=digest)
+    return VersionId(epoch=_number(int, epoch), number=_number(int, number), digest=digest)
 
 
 def dump_federation(record: FederationRecord) -> str:
@@ -104,10 +105,9 @@ def dump_version(version: VersionRecord) -> str:
 
 def load_version(number: int, body: Stored, lineage: Stored) -> VersionRecord:
     """Return a version from its body and its lineage, `epoch:digest:abandoned`."""
-    text = lineage.decode() if isinstance(lineage, bytes) else lineage
-    epoch, _, rest = text.partition(":")
+    epoch, _, rest = _text(lineage).partition(":")
     digest, _, abandoned = rest.rpartition(":")
-    identity = {"epoch": int(epoch), "number": number, "digest": digest}
+    identity = {"epoch": _number(int, epoch), "number": number, "digest": digest}
     return build(VersionRecord, {**load(body), "id": identity, "abandoned": abandoned == "1"})
 
 
@@ -123,13 +123,27 @@ def load_agent(
     agent_id: str, capabilities: Stored, *, registered_at: Stored, last_seen_at: Stored, revoked: bool
 ) -> AgentRecord:
     """Return an agent from its capabilities and what the store noted."""
-    times = {"registered_at": float(registered_at), "last_seen_at": float(last_seen_at)}
+    times = {"registered_at": _number(float, registered_at), "last_seen_at": _number(float, last_seen_at)}
     return build(AgentRecord, {**load(capabilities), **times, "agent_id": agent_id, "revoked": revoked})
 
 
 def dump_receipt(delta: DeltaRecord) -> str:
     """Return the constant part of a delta's receipt."""
-    return dump({"agent_id": delta.agent_id, "sha256": delta.payload.sha256, "accepted_at": delta.accepted_at})
+    return _constant_part(delta.agent_id, delta.payload.sha256, delta.accepted_at)
+
+
+def split_receipt(receipt: Receipt) -> tuple[str, str | None]:
+    """Return the constant part of a receipt, and what became of the delta or None while it is queued."""
+    constant_part = _constant_part(receipt.agent_id, receipt.sha256, receipt.accepted_at)
+    if receipt.state is DeltaState.MERGED and receipt.version is not None:
+        return constant_part, merged_outcome(receipt.version)
+    if receipt.state is DeltaState.REJECTED:
+        return constant_part, rejected_outcome(receipt.reason, receipt.detail)
+    return constant_part, None
+
+
+def _constant_part(agent_id: str, sha256: str, accepted_at: float) -> str:
+    return dump({"agent_id": agent_id, "sha256": sha256, "accepted_at": accepted_at})
 
 
 def load_receipt(delta_id: str, receipt: Stored, outcome: Stored | None) -> Receipt:
@@ -168,6 +182,35 @@ def load_dead_letter(stored: Stored) -> DeadLetter:
     values = load(stored)
     delta = values.get("delta")
     return build(DeadLetter, {**values, "delta": _sound(delta)} if isinstance(delta, dict) else values)
+
+
+def _text(stored: Stored) -> str:
+    """Return what the store holds as text; what is none becomes something that nothing reads."""
+    return stored.decode("utf-8", "backslashreplace") if isinstance(stored, bytes) else stored
+
+
+def _finite(text: str) -> float:
+    """Return a number of JSON; NaN and infinity are never written, and end as a record that is not JSON."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return value
+
+
+def _number(kind: Callable[[str], N], stored: Stored) -> N:
+    """Return a number that the store holds as text.
+
+    Raises:
+        StoreCorrupt: It is none.
+    """
+    text = _text(stored)
+    try:
+        number = kind(text)
+        if math.isfinite(number) and (kind is not int or (text.isascii() and text.isdecimal())):
+            return number
+    except (ValueError, OverflowError):
+        pass
+    raise StoreCorrupt(f"the store holds {text[:80]!r} where a number is due: restore it from a backup")
 
 
 def _delta_values(delta: DeltaRecord) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coordinator.backends.redis.address import StoreAddress
 from coordinator.backends.redis.agents import RedisAgents
+from coordinator.backends.redis.backups import RedisBackups
 from coordinator.backends.redis.blobs import RedisBlobs
 from coordinator.backends.redis.calls import Calls, Observer
 from coordinator.backends.redis.connect import Connections
@@ -16,7 +17,7 @@ from coordinator.backends.redis.memory import read_memory
 from coordinator.backends.redis.safety import check_server
 from coordinator.backends.redis.versions import RedisVersions
 from coordinator.domain import StoreMemory, StoreServer
-from coordinator.ports import Agents, Blobs, Deltas, Federations, HeadFeed, Leases, Versions
+from coordinator.ports import Agents, Backups, Blobs, Deltas, Federations, HeadFeed, Leases, Versions
 
 
 class RedisStore:
@@ -37,6 +38,7 @@ class RedisStore:
         self.versions: Versions = RedisVersions(self._calls)
         self.leases: Leases = RedisLeases(self._calls)
         self.feed: HeadFeed = RedisFeed(self._connections)
+        self.backups: Backups = RedisBackups(self._calls)
 
     async def check(self) -> None:
         """See the port."""

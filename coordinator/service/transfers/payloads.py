@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from alignfed.chunks import ChunkData, ChunkReceiver
-from alignfed.errors import ChunkOutOfOrder, ManifestMismatch, PayloadOversized, PayloadTruncated
+from alignfed.errors import ChunkOutOfOrder, ManifestMismatch, PayloadOversized, PayloadTruncated, UploadStalled
 from coordinator.domain import BlobRef
 from coordinator.ports import Blobs
 from coordinator.service.bounds import store_silent, within
@@ -76,6 +76,7 @@ class PayloadWriter:
         Raises:
             PayloadTruncated: Bytes are missing; what is stored stays for resumption.
             PayloadDigestMismatch: The SHA-256 differs.
+            UploadStalled: The store lost parts while the others arrived; what is stored stays for resumption.
         """
         if self.held_bytes < self._blob.total_bytes:
             raise PayloadTruncated(
@@ -85,6 +86,14 @@ class PayloadWriter:
             )
         await self._catch_up()
         self._receiver.finish()
+        # The digest is of what arrived. A failover or a rival's deletion may have taken some of it since.
+        stored = await self._answered(self._blobs.stored_parts(self._blob.blob_id, self._blob.parts))
+        if stored < self._blob.parts:
+            raise UploadStalled(
+                f"the store lost part {stored} of {self._blob.parts} while the payload arrived: "
+                "ask QueryUpload for the offset and resume",
+                expected_offset=stored * self._blob.part_bytes,
+            )
 
     async def _catch_up(self) -> None:
         """Feed parts of an earlier transfer to the digest, one at a time."""

@@ -1,0 +1,60 @@
+"""The leak check: everything in a store belongs to something that will let go of it one day.
+
+A payload belongs to the list of unclaimed blobs (which the sweep ends) or to the list of adopted ones (which retention
+ends); every other key belongs to a federation, or expires by itself, as a lease and what a restore puts aside must.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.backends.memory import MemoryStore
+from coordinator.backends.redis.calls import Calls
+from coordinator.backends.redis.federations import known_names
+from coordinator.backends.redis.keys import NAMES, PREFIX, FederationKeys
+from coordinator.backends.redis.store import RedisStore
+from coordinator.ports import Store
+
+BLOB_PREFIX = f"{PREFIX}blob:"
+SCAN_COUNT = 2000
+NO_EXPIRY = -1
+"""What PTTL answers for a key that exists and does not expire."""
+
+BEFORE_CREATION = {"unclaimed", "lifetimes"}
+"""What a federation may own before its creation is complete; its name is on record, so sweeps find it."""
+
+
+async def stored_blobs(store: Store) -> set[str]:
+    """Return the ids of all blobs of which any part is stored."""
+    if isinstance(store, MemoryStore):
+        return set(store._state.parts)
+    keys = await _all_keys(_calls(store))
+    return {key.removeprefix(BLOB_PREFIX) for key in keys if key.startswith(BLOB_PREFIX)}
+
+
+async def unowned(store: Store) -> set[str]:
+    """Return what the store keeps although nothing owns it: blob ids in memory, keys on a server."""
+    if isinstance(store, MemoryStore):
+        books = store._state.books.values()
+        return set(store._state.parts) - {blob for book in books for blob in (*book.unclaimed, *book.kept_until)}
+    calls = _calls(store)
+    keys = await _all_keys(calls)  # first: what is adopted or begun meanwhile is owned when the owners are read
+    owned = {NAMES}
+    for name, created in await known_names(calls):
+        named = FederationKeys(name)
+        owned |= {key for owner, key in vars(named).items() if created or owner in BEFORE_CREATION}
+        for listing in (named.unclaimed, named.lifetimes):
+            owned |= {f"{BLOB_PREFIX}{blob.decode()}" for blob in await calls.command("ZRANGE", listing, 0, -1)}
+        if await calls.command("PTTL", named.lease) == NO_EXPIRY:
+            owned.discard(named.lease)
+    return {key for key in keys - owned if await calls.command("PTTL", key) == NO_EXPIRY}  # others are gone, or will be
+
+
+def _calls(store: Store) -> Calls:
+    assert isinstance(store, RedisStore), f"no leak check for {type(store).__name__}"
+    return store._calls
+
+
+async def _all_keys(calls: Calls) -> set[str]:
+    client: Any = calls.client
+    return {key.decode() async for key in client.scan_iter(match=f"{PREFIX}*", count=SCAN_COUNT)}

@@ -54,8 +54,12 @@ def check(data: bytes) -> str:
     (delta / "meta.json").write_bytes(meta)
     (delta / "payload.safetensors").write_bytes(PAYLOAD)
     (delta / "traceparent").write_bytes(trace)
-    logging.getLogger("edge_agent.outbox.outbox").disabled = True  # it names every damaged delta
-    kept = Outbox(folder / "outbox").pending
+    log = logging.getLogger("edge_agent.outbox.outbox")
+    log.disabled = True  # it names every damaged delta
+    try:
+        kept = Outbox(folder / "outbox").pending
+    finally:
+        log.disabled = False
     for entry in kept:
         assert entry.meta.total_bytes == len(PAYLOAD)
         assert len(entry.trace_context) in (0, 55)

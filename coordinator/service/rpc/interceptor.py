@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,13 @@ import grpc
 
 from coordinator.service.metrics import ServiceMetrics
 from coordinator.service.rpc.types import Context
+from coordinator.service.rpc.wrapping import BEHAVIOURS, WrappingInterceptor
 
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
 
-_BEHAVIOURS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
-
-class RpcTimer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+class RpcTimer(WrappingInterceptor):
     """Observes each RPC's duration under its method and final code. Only methods that exist become labels.
 
     Belongs to one server: it remembers that server's handlers.
@@ -28,25 +27,10 @@ class RpcTimer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
 
     def __init__(self, metrics: ServiceMetrics) -> None:
         self._histogram = metrics.rpc_duration_seconds
-        self._timed: dict[str, Handler] = {}
-
-    async def intercept_service(  # type: ignore[override]  # an unknown method has no handler, which the stubs deny
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Return the method's handler, timed; handlers never change, so each is wrapped once."""
-        method = handler_call_details.method
-        timed = self._timed.get(method)
-        if timed is None:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return None
-            timed = self._timed[method] = self._wrap(handler, method.rpartition("/")[2])
-        return timed
+        super().__init__(lambda handler, method: self._wrap(handler, method.rpartition("/")[2]))
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
-        kind = next(kind for kind in _BEHAVIOURS if getattr(handler, kind))
+        kind = next(kind for kind in BEHAVIOURS if getattr(handler, kind))
         behaviour = getattr(handler, kind)
         timed: Callable[..., Any]
 

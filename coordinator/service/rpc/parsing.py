@@ -6,13 +6,13 @@ gRPC's own parsing answers UNKNOWN without details and logs a traceback for each
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from coordinator.service.rpc.errors import translated
 from coordinator.service.rpc.types import Context
+from coordinator.service.rpc.wrapping import WrappingInterceptor
 
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -20,29 +20,14 @@ if TYPE_CHECKING:  # generic in the stubs only
 _BEHAVIOURS = ("unary_unary", "unary_stream")
 
 
-class RequestParser(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+class RequestParser(WrappingInterceptor):
     """Hands single requests to handlers parsed, or ends the RPC with REQUEST_INVALID; streams are parsed as they come.
 
     Belongs to one server, innermost: it remembers that server's handlers.
     """
 
     def __init__(self) -> None:
-        self._parsed: dict[str, Handler] = {}
-
-    async def intercept_service(  # type: ignore[override]  # an unknown method has no handler, which the stubs deny
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Return the method's handler, which parses for itself; handlers never change, so each is wrapped once."""
-        method = handler_call_details.method
-        parsed = self._parsed.get(method)
-        if parsed is None:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return None
-            parsed = self._parsed[method] = _wrap(handler)
-        return parsed
+        super().__init__(lambda handler, _method: _wrap(handler))
 
 
 def _wrap(handler: Handler) -> Handler:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -11,6 +10,7 @@ import grpc
 from alignfed.tracing.context import TRACEPARENT, sound_traceparent
 from alignfed.tracing.spans import Around, SpanKind, Tracer, span
 from coordinator.service.rpc.types import Context
+from coordinator.service.rpc.wrapping import BEHAVIOURS, WrappingInterceptor
 
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -18,10 +18,8 @@ if TYPE_CHECKING:  # generic in the stubs only
 ALWAYS = frozenset({"SubmitDelta", "DownloadAdapter"})
 """Polls and health checks would be most of a trace store, and tell nothing."""
 
-_BEHAVIOURS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
-
-class RpcTracer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+class RpcTracer(WrappingInterceptor):
     """Runs handlers in a span whose parent is the client's; a malformed parent counts as none.
 
     Belongs to one server: it remembers that server's handlers.
@@ -29,25 +27,10 @@ class RpcTracer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generi
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._traced: dict[str, Handler] = {}
-
-    async def intercept_service(  # type: ignore[override]  # an unknown method has no handler, which the stubs deny
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Return the method's handler, traced; handlers never change, so each is wrapped once."""
-        method = handler_call_details.method
-        traced = self._traced.get(method)
-        if traced is None:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return None
-            traced = self._traced[method] = self._wrap(handler, method.lstrip("/"))
-        return traced
+        super().__init__(lambda handler, method: self._wrap(handler, method.lstrip("/")))
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
-        kind = next(kind for kind in _BEHAVIOURS if getattr(handler, kind))
+        kind = next(kind for kind in BEHAVIOURS if getattr(handler, kind))
         behaviour = getattr(handler, kind)
         if not inspect.iscoroutinefunction(behaviour):  # reflection, which nobody needs traced
             return handler

@@ -12,9 +12,9 @@ from typing import Any
 
 from alignfed.errors import DataUnusable
 from coordinator.cli.calibration_set import plain_record
-from coordinator.cli.text_files import Record, chunks_of, read_text, records_of, text_files
-from coordinator.local.sources import Source
-from coordinator.local.splits import SourceFile, Split, split_files, split_rows, spread
+from coordinator.cli.text_files import Record, chunks_of, read_text, text_files
+from coordinator.local.sources import Source, split_file
+from coordinator.local.splits import SourceFile, Split, split_files, spread
 from coordinator.worker.calibration_rows import CalibrationRow
 
 CHARACTERS_PER_TOKEN = 3
@@ -73,7 +73,7 @@ def read_domain(source: Source, tokenizer: Any, *, sequence_length: int, sizes: 
         CalibrationMissing: A row has no answer.
     """
     characters = CHARACTERS_PER_TOKEN * sequence_length
-    split = _split_folder(source, characters) if source.path.is_dir() else _split_file(source, characters)
+    split = _split_folder(source, characters) if source.path.is_dir() else split_file(source, characters=characters)
 
     def rows(records: Sequence[Record], most: int | None = None) -> tuple[CalibrationRow, ...]:
         chosen = list(records) if most is None else spread(records, most)
@@ -114,7 +114,3 @@ def _split_folder(source: Source, characters: int) -> Split[Record]:
         return tuple({"text": piece} for text in texts for piece in chunks_of(text, characters=characters))
 
     return Split(train=chunks(parts.train), held_out=chunks(parts.held_out), calibration=chunks(parts.calibration))
-
-
-def _split_file(source: Source, characters: int) -> Split[Record]:
-    return split_rows(records_of(source.path, chunk_characters=characters), domain=str(source.path))

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from alignfed.chat import ASSISTANT, Segment, segments_of
+from alignfed.chat import Segment, segments_of
 from alignfed.codec import Factors, check_manifest, manifest_of
 from alignfed.errors import DataUnusable, RequestInvalid
 from alignfed.plan import Lora
-from alignfed.rows import Message, Row, row_of
+from alignfed.rows import ASSISTANT, Message, Row, row_of
 from bench.tasks.score import Generate, Progress, Record
 from coordinator.worker.adapter import attach_lora, quiet_transformers
 from coordinator.worker.base_models import open_base_model

@@ -7,11 +7,13 @@ given its path), held-out rows (for the report) and calibration rows (held by th
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
 from alignfed.errors import DataUnusable
+from alignfed.rows import row_of
 from coordinator.cli.text_files import (
     CHARACTERS_PER_TOKEN,
     Record,
@@ -24,11 +26,14 @@ from coordinator.cli.text_files import (
 from coordinator.local.splits import (
     MIN_FILES,
     SourceFile,
+    Split,
     deal,
     split_files,
     split_rows,
     spread,
 )
+
+logger = logging.getLogger(__name__)
 
 PYTHON_PACKAGES = (
     "asyncio", "email", "tkinter", "unittest",
@@ -112,7 +117,7 @@ def write_domain(source: Source, folder: Path, *, agents: int, sequence_length: 
     if source.path.is_dir():
         return _write_files(source, folder, agents, sequence_length)
     characters = CHARACTERS_PER_TOKEN * sequence_length
-    parts = split_rows(records_of(source.path, chunk_characters=characters), domain=str(source.path))
+    parts = split_file(source, characters=characters)
     if len(parts.train) < agents:
         raise DataUnusable(f"{source.path} has {len(parts.train)} training rows for {agents} agents: use fewer agents")
     train = []
@@ -121,6 +126,23 @@ def write_domain(source: Source, folder: Path, *, agents: int, sequence_length: 
     held_out = write_records(folder / "held_out.jsonl", spread(parts.held_out, held_out_rows(sequence_length)))
     calibration = tuple(spread(parts.calibration, CALIBRATION_ROWS))
     return Domain(name=source.domain, train=tuple(train), held_out=held_out, calibration=calibration)
+
+
+def split_file(source: Source, *, characters: int) -> Split[Record]:
+    """Read and split a domain that is one file; rows that have no answer teach nothing and are left out, and said.
+
+    Args:
+        source: JSON Lines, or a text that is cut into rows.
+        characters: Of a row of text, at least.
+
+    Raises:
+        DataUnusable: It is unreadable, a row is of no known shape, or too few rows are left to split.
+    """
+    records = records_of(source.path, chunk_characters=characters)
+    answered = [r for i, r in enumerate(records, start=1) if row_of(r, place=f"{source.path}:{i}").has_answer]
+    if len(answered) < len(records):
+        logger.warning("%s: %d rows without an answer are left out", source.path, len(records) - len(answered))
+    return split_rows(answered, domain=str(source.path))
 
 
 def calibration_rows(domains: Sequence[Domain], *, count: int) -> list[Record]:

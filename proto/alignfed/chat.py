@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from alignfed.errors import DataUnusable
-from alignfed.rows import Message, Row
-
-ASSISTANT = "assistant"
+from alignfed.rows import ASSISTANT, Message, Row
 
 
 class Tokenizer(Protocol):

@@ -19,6 +19,9 @@ from collections.abc import Callable, Mapping
 
 from alignfed.errors import DataUnusable
 
+ASSISTANT = "assistant"
+"""The role whose turns are learned."""
+
 KNOWN_SHAPES = (
     'messages ({"messages": [{"role": ..., "content": ...}]}), prompt/completion, instruction/input/output, '
     "instruction/context/response, question/answer, or text"
@@ -46,6 +49,12 @@ class Row:
     messages: tuple[Message, ...] = ()
     prompt: str = ""
     answer: str = ""
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is anything to learn: an answer, or an assistant turn, of more than white space."""
+        answers = [message.content for message in self.messages if message.role == ASSISTANT] or [self.answer]
+        return any(answer.strip() for answer in answers)
 
 
 def row_of(record: object, *, place: str) -> Row:
@@ -97,7 +106,7 @@ def _messages(record: Mapping[str, object], place: str) -> Row:
         if not isinstance(turn, Mapping):
             raise DataUnusable(f"{where} must be an object with role and content")
         messages.append(Message(role=_string(turn, "role", where), content=_content(turn.get("content"), where)))
-    if not any(message.role == "assistant" for message in messages):
+    if not any(message.role == ASSISTANT for message in messages):
         raise DataUnusable(f"{place}: no turn has the role 'assistant', so there is nothing to learn from it")
     return Row(place=place, shape="messages", messages=tuple(messages))
 
@@ -151,7 +160,7 @@ def _text(record: Mapping[str, object], place: str) -> Row:
 
 
 def _exchange(question: str, answer: str, *, place: str, shape: str) -> Row:
-    turns = (Message(role="user", content=question), Message(role="assistant", content=answer))
+    turns = (Message(role="user", content=question), Message(role=ASSISTANT, content=answer))
     return Row(place=place, shape=shape, messages=turns)
 
 

@@ -96,3 +96,18 @@ def test_an_unknown_shape_is_told_which_shapes_there_are() -> None:
     for shape in ("messages", "prompt/completion", "instruction/input/output", "question/answer", "text"):
         assert shape in caught.value.message
     assert "'query'" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("record", "answered"),
+    [
+        ({"instruction": "count", "input": "", "output": "1 2 3"}, True),
+        ({"instruction": "count", "input": "", "output": " \n"}, False),
+        ({"prompt": "a", "completion": ""}, False),
+        ({"text": "  "}, False),
+        ({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": ""}]}, False),
+        ({"messages": [{"role": "assistant", "content": ""}, {"role": "assistant", "content": "yes"}]}, True),
+    ],
+)
+def test_a_row_knows_whether_it_has_an_answer_to_learn(record: dict[str, Any], answered: bool) -> None:
+    assert row_of(record, place="data.jsonl:1").has_answer is answered

@@ -67,6 +67,17 @@ def test_a_repeated_row_is_never_trained_and_held_out(tmp_path: Path) -> None:
     assert not trained & {row["prompt"] for row in read_records(domain.held_out)}
 
 
+def test_rows_without_an_answer_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = jsonl(tmp_path / "d.jsonl", 20)
+    blank = [json.dumps({"instruction": f"say {number}", "output": " "}) + "\n" for number in range(3)]
+    path.write_text("".join(blank) + path.read_text())
+    domain = write_domain(file_sources([path])[0], tmp_path / "out", agents=1, sequence_length=16)
+    rows = [*read_records(domain.train[0]), *read_records(domain.held_out), *domain.calibration]
+    assert len(rows) == 20
+    assert all("prompt" in row for row in rows)
+    assert "3 rows without an answer are left out" in caplog.text
+
+
 def test_a_text_file_is_cut_into_rows(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("".join(words(i) for i in range(200)))
     domain = write_domain(file_sources([tmp_path / "notes.txt"])[0], tmp_path / "out", agents=1, sequence_length=50)

@@ -120,7 +120,7 @@ def operate(client: OperatorClient) -> None:
     client.inspect()
     client.pause("demo")
     client.resume("demo")
-    client.roll_back("demo", client.federation("demo").head.number)  # the only version that is surely still retained
+    client.roll_back("demo", client.federation("demo").head.id.number)  # the only version that is surely still retained
     client.revoke_agent("demo", "one")
 
 

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from coordinator.domain import DeadLetter, DeltaRecord, QueuedDelta, QueueDepth, QueuePlace, Receipt, Rejection
 
+MAX_WAITING_KNOWN = 1000
+"""Waiting deltas of one agent that a store needs to know of: above what any quota allows."""
+
 
 class Deltas(Protocol):
     """The queue of accepted deltas, their receipts and dead letters."""
@@ -104,4 +107,12 @@ class Deltas(Protocol):
 
     async def depth(self, federation: str) -> QueueDepth:
         """Return how much waits."""
+        ...
+
+    async def waiting_of(self, federation: str, agent_id: str) -> int:
+        """Return how many deltas of one agent wait in the queue; 0 for an agent that never uploaded.
+
+        Never more than there are. It may be fewer: of an agent's newest `MAX_WAITING_KNOWN` at most, and those that
+        came into the queue by a restore or as requeued dead letters are not counted.
+        """
         ...

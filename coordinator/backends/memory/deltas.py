@@ -152,6 +152,10 @@ class MemoryDeltas:
             oldest_accepted_at=min((entry.delta.accepted_at for entry in entries), default=None),
         )
 
+    async def waiting_of(self, federation: str, agent_id: str) -> int:
+        """See the port."""
+        return sum(entry.delta.agent_id == agent_id for entry in self._state.federation(federation).queue.values())
+
     def _settle_rejected(self, federation: FederationState, delta: DeltaRecord, *, reason: str, detail: str) -> None:
         receipt = federation.receipts[delta.delta_id]
         federation.receipts[delta.delta_id] = dataclasses.replace(

@@ -30,6 +30,7 @@ from coordinator.domain import (
     Receipt,
     Rejection,
 )
+from coordinator.ports.deltas import MAX_WAITING_KNOWN
 
 RECLAIM_BATCH = 500
 """Deltas per step of a takeover: a few milliseconds of the server's time."""
@@ -58,6 +59,7 @@ class RedisDeltas:
                 keys.queued,
                 keys.unclaimed,
                 keys.lifetimes,
+                keys.waiting,
             ],
             [
                 delta.delta_id,
@@ -68,6 +70,7 @@ class RedisDeltas:
                 repr(delta.accepted_at),
                 constant_part,
                 dump_delta(delta),
+                MAX_WAITING_KNOWN,
             ],
             federation=delta.federation,
         )
@@ -210,6 +213,14 @@ class RedisDeltas:
         return QueueDepth(
             queued=queued, pending=pending, dead=dead, oldest_accepted_at=float(oldest) if oldest else None
         )
+
+    async def waiting_of(self, federation: str, agent_id: str) -> int:
+        """See the port."""
+        keys = FederationKeys(federation)
+        _, waiting = await self._calls.script(
+            "waiting", [keys.federation, keys.waiting, keys.queued], [agent_id], federation=federation
+        )
+        return int(waiting)
 
     async def _dead_letter(self, federation: str, delta_id: str) -> DeadLetter:
         (letter,) = await self._calls.read(federation, ("HGET", FederationKeys(federation).dead, delta_id))

@@ -28,6 +28,7 @@ class FederationKeys:
         lineage: Hash number -> epoch:digest:abandoned (0/1).
         queue: Stream of deltas (JSON) with one consumer group. Never trimmed by length: that would lose deltas.
         queued: Sorted set of the queue's delta ids by acceptance time.
+        waiting: Hash agent id -> ids of its deltas, separated by spaces, that were queued when one of them last was.
         receipts: Hash delta id -> agent, digest, acceptance time (JSON).
         outcomes: Hash delta id -> what became of it (JSON), absent while it is queued or dead.
         dead: Hash delta id -> dead letter (JSON).
@@ -46,6 +47,7 @@ class FederationKeys:
         self.lineage = f"{tag}lineage"
         self.queue = f"{tag}queue"
         self.queued = f"{tag}queued"
+        self.waiting = f"{tag}waiting"
         self.receipts = f"{tag}receipts"
         self.outcomes = f"{tag}outcomes"
         self.dead = f"{tag}dead"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.leaks import leaks_noted
+
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_is_heard() -> None:
@@ -22,6 +24,22 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.tiny_model import make_tiny_model
 
     return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture(scope="session")
+def known_leaks() -> set[str]:
+    """What earlier tests left behind on servers that tests share: a leak fails the test that made it, and no other."""
+    return set()
+
+
+@pytest.fixture(autouse=True)
+def leaks_found(monkeypatch: pytest.MonkeyPatch, known_leaks: set[str]) -> Iterator[set[str]]:
+    """Fail any test that leaves a key without an owner or a lifetime in a Redis store that it opened."""
+    with leaks_noted(monkeypatch) as found:
+        yield found
+    fresh = found - known_leaks
+    known_leaks |= found
+    assert not fresh, f"this test left what nothing owns: {sorted(fresh)}"
 
 
 @pytest.fixture

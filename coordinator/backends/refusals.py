@@ -104,6 +104,14 @@ def blob_expiring(blob_id: str) -> UploadStalled:
     return UploadStalled(f"an earlier upload of payload {blob_id!r} expired and is being deleted: retry in a minute")
 
 
+def blob_gone(blob_id: str) -> UploadStalled:
+    """Return the error for a part of a payload that was never begun, or was deleted since."""
+    return UploadStalled(
+        f"payload {blob_id!r} was deleted while it arrived: it took longer than limits.upload_lifetime_seconds, or "
+        "another upload of it failed. Upload it again from the start"
+    )
+
+
 def blob_not_stored(blob_id: str, *, purpose: str) -> StoreCorrupt:
     """Return the error for an adoption of a blob that was never begun, or swept since."""
     return StoreCorrupt(

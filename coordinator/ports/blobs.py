@@ -22,7 +22,11 @@ class Blobs(Protocol):
         ...
 
     async def put_part(self, blob_id: str, index: int, data: bytes) -> None:
-        """Store one part. Idempotent: the same index always gets the same bytes."""
+        """Store one part of a blob that was begun. Idempotent: the same index always gets the same bytes.
+
+        Raises:
+            UploadStalled: The blob was never begun, or was deleted since; nothing is stored that nothing would own.
+        """
         ...
 
     async def get_part(self, blob_id: str, index: int) -> bytes:

@@ -8,7 +8,11 @@ import os
 import pytest
 
 from alignfed.errors import StoreCorrupt, UploadStalled
+from coordinator.backends.redis.blobs import OPEN_FIELD, OPENING_SECONDS
+from coordinator.backends.redis.keys import blob_key
+from coordinator.backends.redis.store import RedisStore
 from coordinator.ports import Store
+from tests.support.owners import stored_blobs
 from tests.support.stores import (
     NOW,
     PART_BYTES,
@@ -91,6 +95,34 @@ async def test_deleting_is_repeatable_and_allows_a_fresh_start(store: Store, fed
 
     await store_blob(store, federation, blob_id=blob.blob_id)
     assert await has_blob(store, blob)
+
+
+async def test_parts_that_come_too_late_are_refused_and_leave_nothing(store: Store, federation: str) -> None:
+    swept, deleted, unbegun = await store_blob(store, federation), await store_blob(store, federation), unique("blob")
+    await store.blobs.sweep(federation, unclaimed_before=NOW + 1)
+    await store.blobs.delete(federation, deleted.blob_id)
+
+    for blob_id in (swept.blob_id, deleted.blob_id, unbegun):
+        with pytest.raises(UploadStalled, match=f"{blob_id}.*again from the start"):
+            await store.blobs.put_part(blob_id, 1, b"late")
+        assert blob_id not in await stored_blobs(store)
+
+    await store.blobs.begin(federation, swept.blob_id, at=NOW)
+    await store.blobs.put_part(swept.blob_id, 1, b"again")
+    assert await store.blobs.get_part(swept.blob_id, 1) == b"again"
+    assert await store.blobs.stored_parts(swept.blob_id, 2) == 0
+
+
+async def test_a_blob_that_no_book_has_yet_goes_by_itself(store: Store, federation: str) -> None:
+    """What is left of a beginning that was cut off before its federation's book had the blob."""
+    if not isinstance(store, RedisStore):
+        pytest.skip("in memory a beginning is one step")
+    blob_id = unique("blob")
+    await store._calls.script("open_blob", [blob_key(blob_id)], [OPEN_FIELD, OPENING_SECONDS], federation=federation)
+    assert 0 < await store._calls.command("TTL", blob_key(blob_id)) <= OPENING_SECONDS
+    await store.blobs.begin(federation, blob_id, at=NOW)
+    assert await store._calls.command("TTL", blob_key(blob_id)) == -1
+    assert await store.blobs.sweep(federation, unclaimed_before=NOW + 1) == 1
 
 
 async def test_a_queued_payload_survives_a_late_second_upload_its_deletion_and_every_sweep(

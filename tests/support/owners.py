@@ -50,6 +50,14 @@ async def unowned(store: Store) -> set[str]:
     return {key for key in keys - owned if await calls.command("PTTL", key) == NO_EXPIRY}  # others are gone, or will be
 
 
+async def keep_without_owner(store: Store, blob_id: str) -> None:
+    """Put a part of a payload into the store that nothing owns: what the leak check is there to find."""
+    if isinstance(store, MemoryStore):
+        store._state.parts[blob_id] = {0: b"x"}
+    else:
+        await _calls(store).command("HSET", f"{BLOB_PREFIX}{blob_id}", 0, b"x")
+
+
 def _calls(store: Store) -> Calls:
     assert isinstance(store, RedisStore), f"no leak check for {type(store).__name__}"
     return store._calls

@@ -21,10 +21,14 @@ class MemoryBlobs:
                 return
             raise refusals.blob_expiring(blob_id)
         book.unclaimed[blob_id] = max(at, book.unclaimed.get(blob_id, at))
+        self._state.parts.setdefault(blob_id, {})
 
     async def put_part(self, blob_id: str, index: int, data: bytes) -> None:
         """See the port."""
-        self._state.parts.setdefault(blob_id, {})[index] = bytes(data)
+        parts = self._state.parts.get(blob_id)
+        if parts is None:
+            raise refusals.blob_gone(blob_id)
+        parts[index] = bytes(data)
 
     async def get_part(self, blob_id: str, index: int) -> bytes:
         """See the port."""

@@ -12,12 +12,20 @@ from coordinator.backends.rules import CONDEMNED
 SWEEP_BATCH = 200
 """Blobs per step of a sweep: keeps the script short and the server responsive."""
 
+OPEN_FIELD = "begun"
+"""Field of a blob's hash that is there from `begin` on; parts have their index for a field."""
+
+OPENING_SECONDS = 3600
+"""How long a blob's key lives by itself, until the federation's books have it: a command later, unless a process stops
+in between. Such a key goes, rather than stay without an owner."""
+
 
 class RedisBlobs:
     """Implements `coordinator.ports.Blobs`.
 
-    A blob's key lives in another Cluster slot than its federation, so deleting takes two steps: a script condemns the
-    blob, which nothing can adopt from then on; then its key goes.
+    A blob's key lives in another Cluster slot than its federation. So deleting takes two steps: a script condemns the
+    blob, which nothing can adopt from then on; then its key goes. Beginning takes three: the key is made so that it
+    expires, the blob is noted, and only then does the key stay. Whatever stops in between, no key stays unnoted.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -25,7 +33,8 @@ class RedisBlobs:
 
     async def begin(self, federation: str, blob_id: str, *, at: float) -> None:
         """See the port."""
-        keys = FederationKeys(federation)
+        keys, key = FederationKeys(federation), blob_key(blob_id)
+        await self._calls.script("open_blob", [key], [OPEN_FIELD, OPENING_SECONDS], federation=federation)
         status, *details = await self._calls.script(
             "begin", [keys.federation, keys.unclaimed, keys.lifetimes], [blob_id, repr(at)], federation=federation
         )
@@ -33,10 +42,17 @@ class RedisBlobs:
             raise refusals.blob_expiring(blob_id)
         if details == ["0"]:  # a federation about to be created: note its name, so that sweeps find what a crash leaves
             await self._calls.command("SADD", NAMES, federation)
+        if status == "adopted":
+            return
+        _, there = await self._calls.batch("keep blob", [("PERSIST", key), ("EXISTS", key)])
+        if not there:
+            raise refusals.blob_expiring(blob_id)
 
     async def put_part(self, blob_id: str, index: int, data: bytes) -> None:
         """See the port."""
-        await self._calls.command("HSET", blob_key(blob_id), index, data)
+        (status,) = await self._calls.script("put_part", [blob_key(blob_id)], [index, data], federation="")
+        if status == "gone":
+            raise refusals.blob_gone(blob_id)
 
     async def get_part(self, blob_id: str, index: int) -> bytes:
         """See the port."""
@@ -47,8 +63,8 @@ class RedisBlobs:
 
     async def stored_parts(self, blob_id: str, parts: int) -> int:
         """See the port."""
-        stored = {int(index) for index in await self._calls.command("HKEYS", blob_key(blob_id))}
-        return next((index for index in range(parts) if index not in stored), parts)
+        stored = set(await self._calls.command("HKEYS", blob_key(blob_id)))
+        return next((index for index in range(parts) if str(index).encode() not in stored), parts)
 
     async def unclaimed(self, federation: str, *, containing: str) -> dict[str, float]:
         """See the port."""

@@ -63,5 +63,5 @@ class FederationKeys:
 
 
 def blob_key(blob_id: str) -> str:
-    """Return the key of a blob: a hash part index -> bytes."""
+    """Return the key of a blob: a hash part index -> bytes, with one more field from its beginning on."""
     return f"{PREFIX}blob:{blob_id}"

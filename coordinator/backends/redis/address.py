@@ -7,7 +7,7 @@
     memory://                                                     this process' memory, for tests
 
 `valkey` may stand for `redis` and `valkeys` for `rediss`. Options, as a query: `password_file`, `sentinel_username`,
-`sentinel_password_file`, `ca_file`, `cert_file`, `key_file`, `timeout_seconds`, `db`.
+`sentinel_password_file`, `ca_file`, `cert_file`, `key_file`, `timeout_seconds`, `db`, `wait_replicas`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _OPTIONS = {
     "key_file",
     "timeout_seconds",
     "db",
+    "wait_replicas",
 }
 
 
@@ -68,7 +69,11 @@ class Tls:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAddress:
-    """A parsed store URL. `path` is the socket of UNIX, `service` the primary's name of SENTINEL."""
+    """A parsed store URL. `path` is the socket of UNIX, `service` the primary's name of SENTINEL.
+
+    `wait_replicas` is on how many replicas an outcome must be before an agent is told of it, and a fencing token before
+    it is used; 0 for a store whose failovers may take such things back.
+    """
 
     topology: Topology
     hosts: tuple[tuple[str, int], ...] = ()
@@ -79,6 +84,7 @@ class StoreAddress:
     sentinel_login: Credentials = Credentials()
     tls: Tls | None = None
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    wait_replicas: int = 0
 
 
 def redact_url(url: str) -> str:
@@ -111,6 +117,7 @@ def parse_address(url: str) -> StoreAddress:
         tls=_tls(options) if secure else None,
         timeout_seconds=_number(options.get("timeout_seconds", DEFAULT_TIMEOUT_SECONDS), url),
         db=int(_number(options.get("db", 0), url)),
+        wait_replicas=int(_number(options.get("wait_replicas", 0), url)),
     )
     path = unquote(match["path"] or "").strip("/")
     if topology is Topology.UNIX:
@@ -134,6 +141,8 @@ def _with_path(address: StoreAddress, path: str, options: dict[str, str], url: s
         address = dataclasses.replace(address, db=int(_number(path, url)))
     if address.topology is Topology.CLUSTER and address.db:
         raise _invalid(url, "a Cluster has no database numbers")
+    if address.topology is Topology.CLUSTER and address.wait_replicas:
+        raise _invalid(url, "wait_replicas is for one primary with replicas, not for a Cluster")
     return address
 
 

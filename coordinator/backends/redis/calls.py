@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from alignfed.errors import StoreCorrupt, StoreUnreachable
 from coordinator.backends import refusals
-from coordinator.backends.redis.keys import FederationKeys
+from coordinator.backends.redis.keys import REPLICATED_CHANNEL, FederationKeys
 from coordinator.backends.redis.scripts import load_scripts
 from coordinator.backends.redis.translation import may_pass, translated
 
@@ -32,17 +32,22 @@ RETRY_SECONDS = 2.0
 
 FIRST_DELAY_SECONDS = 0.02
 
+REPLICATION_SECONDS = 1.0
+"""How long replicas may take to have what was read; on one network they take a millisecond."""
+
 
 class Calls:
     """Sends commands. redis-py's own retries are off, because it would also repeat what must not be repeated.
 
     Args:
         client: Connected to a single server, a Sentinel-managed one, or a Cluster.
+        wait_replicas: How many replicas must have what `read_replicated` returns.
         observe: Told how long each call took; for metrics.
     """
 
-    def __init__(self, client: ClientT, *, observe: Observer | None = None) -> None:
+    def __init__(self, client: ClientT, *, wait_replicas: int = 0, observe: Observer | None = None) -> None:
         self.client = client
+        self.wait_replicas = wait_replicas
         self._scripts = load_scripts()
         self._observe = observe
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
@@ -73,6 +78,43 @@ class Calls:
         if not exists:
             raise refusals.federation_unknown(federation)
         return results
+
+    async def read_replicated(self, federation: str, *commands: Sequence[Argument]) -> list[Any]:
+        """Run reads as `read` does, and return what they found once `wait_replicas` replicas have it too.
+
+        Everything goes over one connection. WAIT waits for what its connection has written, in Valkey not for what it
+        has read: so something is written in between, a message that nobody listens to.
+
+        Raises:
+            StoreUnreachable: They do not have it in time, or this server is no primary any more.
+            UnknownFederation: The federation does not exist.
+        """
+        if self.wait_replicas == 0:
+            return await self.read(federation, *commands)
+        wait = ("WAIT", self.wait_replicas, round(1000 * REPLICATION_SECONDS))
+        try:
+            *results, _, replicas = await self.batch(
+                "read_replicated",
+                [
+                    ("EXISTS", FederationKeys(federation).federation),
+                    *commands,
+                    ("PUBLISH", REPLICATED_CHANNEL, ""),
+                    wait,
+                ],
+            )
+        except StoreCorrupt as error:
+            if isinstance(error.__cause__, ResponseError) and "WAIT" in str(error.__cause__):  # it is a replica by now
+                raise StoreUnreachable(f"the store fails over: {error.__cause__}") from error
+            raise
+        if replicas < self.wait_replicas:
+            raise StoreUnreachable(
+                f"{replicas} of {self.wait_replicas} replicas have what the store's primary holds: see that they run "
+                "and follow it, or lower wait_replicas in the store URL"
+            )
+        exists, *found = results
+        if not exists:
+            raise refusals.federation_unknown(federation)
+        return found
 
     async def script(
         self, name: str, keys: Sequence[str], args: Sequence[Argument], *, federation: str, repeatable: bool = True

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from alignfed.errors import AlignFedError, DroppedByOperator
+from alignfed.errors import AlignFedError, DroppedByOperator, StoreUnreachable
 from coordinator.backends import refusals
 from coordinator.backends.redis.calls import Calls, unexpected
 from coordinator.backends.redis.keys import CONSUMER_GROUP, FederationKeys
@@ -24,6 +24,7 @@ from coordinator.backends.rules import check_same_delta
 from coordinator.domain import (
     DeadLetter,
     DeltaRecord,
+    DeltaState,
     QueuedDelta,
     QueueDepth,
     QueuePlace,
@@ -78,17 +79,26 @@ class RedisDeltas:
             case "accepted":
                 return load_receipt(delta.delta_id, constant_part, None)
             case "receipt":
-                return check_same_delta(delta, load_receipt(delta.delta_id, details[0], details[1]))
+                first = check_same_delta(delta, load_receipt(delta.delta_id, details[0], details[1]))
+                return first if first.state is DeltaState.QUEUED else await self._settled(first, delta.federation)
             case _:
                 raise _refused(delta, status, details)
 
     async def receipt(self, federation: str, delta_id: str) -> Receipt | None:
         """See the port."""
         keys = FederationKeys(federation)
-        receipt, outcome = await self._calls.read(
-            federation, ("HGET", keys.receipts, delta_id), ("HGET", keys.outcomes, delta_id)
-        )
+        reads = ("HGET", keys.receipts, delta_id), ("HGET", keys.outcomes, delta_id)
+        receipt, outcome = await self._calls.read(federation, *reads)
+        if outcome is not None and self._calls.wait_replicas:  # its agent will forget the delta: nobody could resend it
+            receipt, outcome = await self._calls.read_replicated(federation, *reads)
         return None if receipt is None else load_receipt(delta_id, receipt, outcome)
+
+    async def _settled(self, first: Receipt, federation: str) -> Receipt:
+        """Return the receipt of a settled delta, which its agent may act upon."""
+        receipt = await self.receipt(federation, first.delta_id)
+        if receipt is None:
+            raise StoreUnreachable("the store failed over and has lost the delta's receipt: send the delta again")
+        return receipt
 
     async def known_ids(self, federation: str, prefix: str, *, limit: int) -> list[str]:
         """See the port."""

@@ -13,6 +13,9 @@ NAMES = f"{PREFIX}federations"
 HEADS_CHANNEL = f"{PREFIX}heads"
 """Channel that carries the name of each federation whose head or pause state changed."""
 
+REPLICATED_CHANNEL = f"{PREFIX}replicated"
+"""Channel of empty messages that nobody listens to: written so that replicas can be waited for."""
+
 CONSUMER_GROUP = "aggregators"
 
 
@@ -22,7 +25,8 @@ class FederationKeys:
     Attributes:
         federation: Hash: record (JSON), paused, head (epoch:number:digest), oldest (retained number), epoch (newest
             fencing token), restores (number that a rollback head restores, or empty), and what the scripts need of the
-            plan: keep_versions, keep_deltas, max_queue. One that was restored has the restore's name too: restored.
+            plan: keep_versions, keep_deltas, max_queue. One that was restored has the restore's name too: restored. One
+            that a worker has led says for how many milliseconds its lease is taken: lease_lasts.
         lease: String token:worker, which expires.
         versions: Hash number -> body (JSON): all of a version but its identity and its being abandoned.
         lineage: Hash number -> epoch:digest:abandoned (0/1).

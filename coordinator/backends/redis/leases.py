@@ -19,7 +19,13 @@ class RedisLeases:
         status, *token = await self._calls.script(
             "acquire", [keys.federation, keys.lease], [worker_id, _milliseconds(ttl_seconds)], federation=federation
         )
-        return int(token[0]) if status == "acquired" else None
+        if status != "acquired":
+            return None
+        if self._calls.wait_replicas:  # a failover must not take the token back: the next holder would get it again
+            (held,) = await self._calls.read_replicated(federation, ("GET", keys.lease))
+            if held is None or held.decode() != f"{token[0]}:{worker_id}":
+                return None
+        return int(token[0])
 
     async def renew(self, federation: str, worker_id: str, token: int, *, ttl_seconds: float) -> bool:
         """See the port."""

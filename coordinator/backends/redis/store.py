@@ -30,7 +30,7 @@ class RedisStore:
 
     def __init__(self, address: StoreAddress, *, observe: Observer | None = None) -> None:
         self._connections = Connections(address)
-        self._calls = Calls(self._connections.client, observe=observe)
+        self._calls = Calls(self._connections.client, wait_replicas=address.wait_replicas, observe=observe)
         self.federations: Federations = RedisFederations(self._calls)
         self.agents: Agents = RedisAgents(self._calls)
         self.blobs: Blobs = RedisBlobs(self._calls)

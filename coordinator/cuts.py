@@ -62,15 +62,28 @@ class FederationCut:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RecordBatch:
-    """Some of a federation's records on their way into a store; queue entries come in order, over all batches."""
+    """Some of a federation's records on their way into a store; queue entries come in order, over all batches.
+
+    `settled_number` is the head's number, at which deltas that `receipts` tell to be rejected count as settled.
+    """
 
     versions: tuple[VersionRecord, ...] = ()
     receipts: tuple[Receipt, ...] = ()
+    settled_number: int = 0
     queue: tuple[QueuePlace, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
     agents: tuple[AgentRecord, ...] = ()
     contributions: Mapping[str, Contribution] = dataclasses.field(default_factory=dict)
     kept_until: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def settled_at(batch: RecordBatch) -> dict[str, int]:
+    """Return the head's number when each delta was settled, by delta id; what waits is absent."""
+    return {
+        receipt.delta_id: receipt.version.number if receipt.version is not None else batch.settled_number
+        for receipt in batch.receipts
+        if receipt.state is not DeltaState.QUEUED
+    }
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

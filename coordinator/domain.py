@@ -88,7 +88,8 @@ class GroupRecord:
 class MergeRecord:
     """How a version came about: enough to derive it again, bit for bit, from its parent and deltas.
 
-    Unless something else made it too: `unrecorded` says what.
+    Unless something else made it too: `unrecorded` says what. The record of a version that is old has let go of its
+    deltas and groups; `forgotten_deltas` is how many there were.
     """
 
     recipe: str
@@ -99,6 +100,7 @@ class MergeRecord:
     calibration_loss_after: float | None = None
     calibration_loss_served: float | None = None
     unrecorded: tuple[str, ...] = ()
+    forgotten_deltas: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

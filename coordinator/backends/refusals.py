@@ -170,8 +170,9 @@ def version_not_retained(number: int, *, oldest: int) -> VersionNotFound:
 def delta_unknown(delta_id: str) -> DeltaNotFound:
     """Return the error for a delta that has no receipt and is not being uploaded."""
     return DeltaNotFound(
-        f"no delta {delta_id!r} was ever accepted here, and none is being uploaded. Receipts are kept for good, so "
-        "look into the agent's log and outbox: a delta that is refused while it is sent leaves no receipt, one that "
+        f"no delta {delta_id!r} was ever accepted here, and none is being uploaded. Receipts are kept until "
+        "retention.receipt_versions versions were published since, so if it is not that old, look into the agent's log "
+        "and outbox: a delta that is refused while it is sent leaves no receipt, one that "
         "waits there has not been sent. Check the id and the federation too, and that this is the store the agent's "
         "coordinator uses"
     )

@@ -95,10 +95,11 @@ class _Restore:
             raise damaged(f"payload {payload.blob_id} has changed since it was checked")
 
     def _batches(self) -> Iterator[RecordBatch]:
+        head = self._backup.federations[self._federation].head.number
         for versions in self._batched(records.VERSIONS, VersionRecord):
             yield RecordBatch(versions=versions)
         for receipts in self._batched(records.RECEIPTS, Receipt):
-            yield RecordBatch(receipts=receipts)
+            yield RecordBatch(receipts=receipts, settled_number=head)
         for queue in self._batched(records.QUEUE, QueuePlace):
             yield RecordBatch(queue=queue)
         for dead in self._batched(records.DEAD_LETTERS, DeadLetter):

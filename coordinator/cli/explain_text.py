@@ -12,6 +12,7 @@ from coordinator.cli.operator_views import DeltaFate, DeltaView, FederationView,
 from coordinator.cli.tables import ago, plain
 from coordinator.cli.taken import in_words, taken
 from coordinator.domain import GroupRecord, MergedDelta, MergeRecord
+from coordinator.retention import LET_GO
 
 WIDTH = 110
 _LEFT_ALONE = 0.9995
@@ -135,6 +136,15 @@ def _merged(delta: DeltaView, name: str) -> list[Fact]:
     facts = [("state", f"merged into version {version.id.number}, published {_when(version.created_at)}")]
     facts.append(("since then", _since_then(delta, version, name)))
     merge = version.merge
+    if merge is not None and LET_GO in merge.unrecorded:
+        return [
+            *facts,
+            (
+                "why",
+                "not known any more: the version's record has let go of its deltas, because it is older "
+                "than retention.record_versions",
+            ),
+        ]
     if merge is None or part is None:
         return [*facts, ("why", "the version's merge record does not name it: the store has lost a part of it")]
     facts += [

@@ -35,6 +35,12 @@ from coordinator.cli.store_place import DEFAULT_DATA_DIR, noted_store_url
     help="Directory of the base model, when not where the federation's plan says.",
 )
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of torch; 0 for one per core.")
+@click.option(
+    "--sweep-seconds",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    help="How often to let go of payloads and records that the plan's retention does not keep.",
+)
 @click.option("--metrics-listen", default="127.0.0.1:9465", help="Address of /metrics; empty for none.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="How much to log."

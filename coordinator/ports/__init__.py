@@ -17,6 +17,19 @@ from coordinator.ports.federations import Federations
 from coordinator.ports.feed import HeadFeed
 from coordinator.ports.leases import Leases
 from coordinator.ports.store import Store
+from coordinator.ports.upkeep import Upkeep
 from coordinator.ports.versions import Versions
 
-__all__ = ["Agents", "Backups", "Blobs", "Clock", "Deltas", "Federations", "HeadFeed", "Leases", "Store", "Versions"]
+__all__ = [
+    "Agents",
+    "Backups",
+    "Blobs",
+    "Clock",
+    "Deltas",
+    "Federations",
+    "HeadFeed",
+    "Leases",
+    "Store",
+    "Upkeep",
+    "Versions",
+]

@@ -12,6 +12,7 @@ from coordinator.ports.deltas import Deltas
 from coordinator.ports.federations import Federations
 from coordinator.ports.feed import HeadFeed
 from coordinator.ports.leases import Leases
+from coordinator.ports.upkeep import Upkeep
 from coordinator.ports.versions import Versions
 
 
@@ -26,6 +27,7 @@ class Store(Protocol):
     leases: Leases
     feed: HeadFeed
     backups: Backups
+    upkeep: Upkeep
 
     async def check(self) -> None:
         """Check that the store answers and is safe to keep deltas in. Called once at start.

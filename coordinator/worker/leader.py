@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 """How often an idle leader looks for new deltas: far below any merge's duration, and one cheap command."""
 
-SWEEP_SECONDS = 60.0
 FLEET_FIGURES_SECONDS = 5.0
 
 
@@ -44,6 +44,7 @@ class Leader:
         self._metrics = context.metrics
         self._worker_id = context.worker_id
         self._tracer = context.tracer
+        self._sweep_seconds = context.sweep_seconds
         self._plan = plan
         self._federation = plan.federation
         self._lease = lease
@@ -143,18 +144,31 @@ class Leader:
 
     async def _housekeeping(self) -> None:
         now = self._clock.monotonic()
-        if now - self._swept_at >= SWEEP_SECONDS:
+        if now - self._swept_at >= self._sweep_seconds:
             self._swept_at = now
-            before = self._clock.now() - self._plan.limits.upload_lifetime_seconds
-            deleted = await self._store.blobs.sweep(self._federation, unclaimed_before=before)
-            if deleted:
-                log.info("%s: deleted %d payloads that nothing needs any more", self._federation, deleted)
+            await self._sweep()
         if now - self._figures_at >= FLEET_FIGURES_SECONDS:
             self._figures_at = now
             depth = await self._store.deltas.depth(self._federation)
             if depth.pending > len(self._waiting):  # a worker that overslept its lease claimed some after it woke up
                 await self._take_over()
             await self._export_figures(depth)
+
+    async def _sweep(self) -> None:
+        """Let go of what retention does not keep: records first, because payloads go with some of them."""
+        name, now = self._federation, self._clock.now()
+        trimmed = await self._store.upkeep.trim(name, self._plan.retention, at=now)
+        if trimmed:
+            log.info("records let go of", extra={"federation": name, **dataclasses.asdict(trimmed)})
+        if trimmed.dead_letters:
+            log.warning("%s: rejected %d dead letters that retention does not keep", name, trimmed.dead_letters)
+        for kind, count in dataclasses.asdict(trimmed).items():
+            self._metrics.trimmed.labels(name, kind).inc(count)
+        before = now - self._plan.limits.upload_lifetime_seconds
+        deleted = await self._store.blobs.sweep(name, unclaimed_before=before)
+        self._metrics.trimmed.labels(name, "payloads").inc(deleted)
+        if deleted:
+            log.info("%s: deleted %d payloads that nothing needs any more", name, deleted)
 
     async def _export_figures(self, depth: QueueDepth) -> None:
         fleet, name = self._metrics.fleet, self._federation

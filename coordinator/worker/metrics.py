@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from coordinator.domain import CommitOutcome, MergeRecord
+from coordinator.retention import Trimmed
 from coordinator.store_metrics import StoreMetrics
 from coordinator.worker.fleet_metrics import FleetMetrics
 from coordinator.worker.merge_metrics import MergeMetrics, MergeTimes
 
-__all__ = ["MERGE_OUTCOMES", "MERGE_STAGES", "MergeTimes", "WorkerMetrics"]
+__all__ = ["LET_GO_KINDS", "MERGE_OUTCOMES", "MERGE_STAGES", "MergeTimes", "WorkerMetrics"]
 
 MERGE_OUTCOMES = ("committed", "gated", "conflict", "fenced", "already", "failed")
 """What came of a merge. `already` is a commit that was found done when it was tried again: published, like
 `committed`. A merge whose deltas were all rejected has no outcome."""
+
+LET_GO_KINDS = (*(field.name for field in dataclasses.fields(Trimmed)), "payloads")
+"""What retention bounds."""
 
 MERGE_STAGES = ("take_in", "aggregate", "judge", "publish")
 
@@ -36,6 +42,9 @@ class WorkerMetrics:
             "delta_redeliveries", "Deltas claimed again: after a failed merge, or from a worker that led before."
         )
         self.dead_letters = counter("dead_letters", "Deltas given up after several attempts.")
+        self.trimmed = counter(
+            "retention_let_go", "What the worker let go of because retention keeps it no longer, by kind.", "kind"
+        )
         self.lease_lost = counter("lease_lost", "Leases lost while held.")
         self.merge_duration = Histogram(
             "alignfed_merge_duration_seconds",

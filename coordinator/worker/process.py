@@ -16,7 +16,7 @@ from alignfed.tracing.spans import NoOpTracer, Tracer
 from coordinator.backends.opening import opened_store
 from coordinator.clock import SystemClock
 from coordinator.store_metrics import store_watched
-from coordinator.worker.context import WorkerContext
+from coordinator.worker.context import SWEEP_SECONDS, WorkerContext
 from coordinator.worker.lease import LEASE_TTL_SECONDS
 from coordinator.worker.loop import Worker
 from coordinator.worker.metrics import WorkerMetrics
@@ -36,6 +36,7 @@ class WorkerConfig:
         metrics_listen: `host:port` of `/metrics`; empty for none.
         threads: Threads of torch; 0 for one per core.
         lease_ttl_seconds: How long a worker that died keeps others from merging.
+        sweep_seconds: How often what retention does not keep is let go of.
     """
 
     store_url: str
@@ -44,6 +45,7 @@ class WorkerConfig:
     metrics_listen: str = "127.0.0.1:9465"
     threads: int = 0
     lease_ttl_seconds: float = LEASE_TTL_SECONDS
+    sweep_seconds: float = SWEEP_SECONDS
 
 
 async def run(config: WorkerConfig, *, tracer: Tracer | None = None) -> None:
@@ -67,7 +69,12 @@ async def run(config: WorkerConfig, *, tracer: Tracer | None = None) -> None:
     ):
         with metrics_served(registry, config.metrics_listen):
             context = WorkerContext(
-                store=store, clock=clock, metrics=metrics, worker_id=new_worker_id(), tracer=tracer or NoOpTracer()
+                store=store,
+                clock=clock,
+                metrics=metrics,
+                worker_id=new_worker_id(),
+                sweep_seconds=config.sweep_seconds,
+                tracer=tracer or NoOpTracer(),
             )
             probes = Probes(store.blobs, base_model=config.base_model, threads=config.threads)
             worker = Worker(context, probes, only=config.federation, lease_ttl_seconds=config.lease_ttl_seconds)

@@ -9,7 +9,8 @@
     │   ├── WrongBaseModel, ManifestMismatch, RankMismatch, FrozenFactorChanged, EncodingNotAllowed, NonFinite
     │   ├── HeaderMissing, HeaderRepeated, HeaderInvalid
     │   ├── ChunkOutOfOrder, ChunkChecksumMismatch, PayloadTruncated, PayloadOversized, PayloadDigestMismatch
-    │   ├── DeltaIdConflict, DeliveryExhausted, DeltaNormTooLarge, CandidateGated, DroppedByOperator
+    │   ├── DeltaIdConflict, DeliveryExhausted, DeltaNormTooLarge, CandidateGated, DroppedByOperator,
+    │   │                       DeadLetterExpired
     │   ├── RequestInvalid, DataUnusable, CalibrationMissing, StoreUnsafe
     │   ├── BackupForeign, BackupTooNew, BackupTruncated, BackupCorrupt
     ├── Unavailable              temporary: try again later, nothing was lost
@@ -241,6 +242,12 @@ class DroppedByOperator(Rejected):
     """An operator dropped the delta."""
 
     reason = "DROPPED_BY_OPERATOR"
+
+
+class DeadLetterExpired(Rejected):
+    """A dead letter was kept for as long, or among as many, as the plan's retention allows."""
+
+    reason = "DEAD_LETTER_EXPIRED"
 
 
 class RequestInvalid(Rejected):

@@ -136,10 +136,26 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """What is kept, in versions behind the head."""
+    """What is kept, and for how long.
+
+    Attributes:
+        versions: Newest versions whose adapters are kept.
+        delta_versions: Newest merges whose raw deltas are kept.
+        receipt_versions: A receipt is kept until so many versions were published after its delta was settled; never
+            fewer than `versions`, so that a delta without a receipt is too old to be accepted again.
+        record_versions: Newest versions whose merge records name every delta; never fewer than `versions`.
+        dead_letters: Dead letters kept.
+        dead_letter_seconds: How long one is kept.
+        agent_seconds: How long an agent is remembered that is not seen; one that was revoked is for good.
+    """
 
     versions: int = 64
     delta_versions: int = 8
+    receipt_versions: int = 10_000
+    record_versions: int = 1_000
+    dead_letters: int = 1_000
+    dead_letter_seconds: float = 2_592_000.0
+    agent_seconds: float = 15_552_000.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +206,7 @@ class FederationPlan:
         return self
 
     def _rules(self) -> list[tuple[str, object, bool]]:
-        t, c, r, s = self.training, self.calibration, self.lora, self.limits
+        t, c, r, s, kept = self.training, self.calibration, self.lora, self.limits, self.retention
         return [
             (
                 "federation must be 1 to 63 lowercase letters, digits or hyphens",
@@ -242,10 +258,18 @@ class FederationPlan:
              self.buffer.size <= s.max_queue_deltas <= MOST_KEPT),
             ("limits.upload_lifetime_seconds must be above 0 and at most ten years", s.upload_lifetime_seconds,
              _waitable(s.upload_lifetime_seconds)),
-            ("retention.versions must be 2 to 1000000000", self.retention.versions,
-             2 <= self.retention.versions <= MOST_KEPT),
-            ("retention.delta_versions must be 0 to 1000000000", self.retention.delta_versions,
-             0 <= self.retention.delta_versions <= MOST_KEPT),
+            ("retention.versions must be 2 to 1000000000", kept.versions, 2 <= kept.versions <= MOST_KEPT),
+            ("retention.delta_versions must be 0 to 1000000000", kept.delta_versions,
+             0 <= kept.delta_versions <= MOST_KEPT),
+            ("retention.receipt_versions must be 1 to 1000000000", kept.receipt_versions,
+             1 <= kept.receipt_versions <= MOST_KEPT),
+            ("retention.record_versions must be 1 to 1000000000", kept.record_versions,
+             1 <= kept.record_versions <= MOST_KEPT),
+            ("retention.dead_letters must be 1 to 1000000", kept.dead_letters, 1 <= kept.dead_letters <= MOST),
+            ("retention.dead_letter_seconds must be above 0 and at most ten years", kept.dead_letter_seconds,
+             _waitable(kept.dead_letter_seconds)),
+            ("retention.agent_seconds must be above 0 and at most ten years", kept.agent_seconds,
+             _waitable(kept.agent_seconds)),
         ]  # fmt: skip
 
 

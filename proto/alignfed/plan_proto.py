@@ -116,8 +116,35 @@ def plan_to_proto(plan: FederationPlan) -> pb.FederationPlan:
             max_queue_deltas=s.max_queue_deltas,
             upload_lifetime=duration_to_proto(s.upload_lifetime_seconds),
         ),
-        retention=pb.Retention(versions=plan.retention.versions, delta_versions=plan.retention.delta_versions),
+        retention=_retention_to_proto(plan.retention),
         tensors=tensors_to_proto(plan.tensors),
+    )
+
+
+def _retention_to_proto(kept: Retention) -> pb.Retention:
+    return pb.Retention(
+        versions=kept.versions,
+        delta_versions=kept.delta_versions,
+        receipt_versions=kept.receipt_versions,
+        record_versions=kept.record_versions,
+        dead_letters=kept.dead_letters,
+        dead_letter=duration_to_proto(kept.dead_letter_seconds),
+        agent=duration_to_proto(kept.agent_seconds),
+    )
+
+
+def _retention_from_proto(message: pb.Retention) -> Retention:
+    """Return what is kept; what an older peer does not know of has its default."""
+    default = Retention()
+    letter, agent = message.HasField("dead_letter"), message.HasField("agent")
+    return Retention(
+        versions=message.versions,
+        delta_versions=message.delta_versions,
+        receipt_versions=message.receipt_versions or default.receipt_versions,
+        record_versions=message.record_versions or default.record_versions,
+        dead_letters=message.dead_letters or default.dead_letters,
+        dead_letter_seconds=duration_from_proto(message.dead_letter) if letter else default.dead_letter_seconds,
+        agent_seconds=duration_from_proto(message.agent) if agent else default.agent_seconds,
     )
 
 
@@ -168,7 +195,7 @@ def plan_from_proto(message: pb.FederationPlan) -> FederationPlan:
                 max_queue_deltas=m.limits.max_queue_deltas,
                 upload_lifetime_seconds=duration_from_proto(m.limits.upload_lifetime),
             ),
-            "retention": Retention(versions=m.retention.versions, delta_versions=m.retention.delta_versions),
+            "retention": _retention_from_proto(m.retention),
             "tensors": tensors_from_proto(m.tensors),
         }
     ).validate()

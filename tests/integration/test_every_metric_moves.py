@@ -211,7 +211,7 @@ async def coordinator_running(url: str, registry: CollectorRegistry) -> AsyncIte
 async def worker_running(url: str, registry: CollectorRegistry) -> AsyncIterator[None]:
     metrics = WorkerMetrics(registry)
     store = open_store(url, observe=metrics.store.observe_call)
-    context = WorkerContext(store=store, clock=SystemClock(), metrics=metrics, worker_id="worker-1")
+    context = WorkerContext(store=store, clock=SystemClock(), metrics=metrics, worker_id="worker-1", sweep_seconds=0.2)
     probes = Probes(store.blobs, base_model=None, threads=1)
     stop = asyncio.Event()
     task = asyncio.create_task(Worker(context, probes, lease_ttl_seconds=LEASE_SECONDS).run(stop))
@@ -248,7 +248,9 @@ async def scenario(run: Run, url: str, worker: CollectorRegistry, first: Version
         await run.until_head(2)
         await run.send("agent-fast", second, seed=6, spoilt=True)
         await run.send("agent-fast", second, seed=7)
-        await run.until_moved("deltas_rejected_total", "calibration_loss", "dead_letter_deltas")
+        await run.until_moved(
+            "deltas_rejected_total", "calibration_loss", "dead_letter_deltas", "retention_let_go_total"
+        )
         await run.poll_and_download(1)
         await run.store.versions.roll_back(FED, 1, at=NOW)
         await run.until_moved("lease_lost_total")

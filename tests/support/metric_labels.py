@@ -13,7 +13,7 @@ from coordinator.service.rpc.errors import CATALOG
 from coordinator.staleness import STALENESS_CLASSES
 from coordinator.staleness_metrics import STAGES
 from coordinator.worker.fleet_metrics import ACTIVE_WINDOWS_SECONDS, LORENZ_FRACTIONS, MAX_TIERS
-from coordinator.worker.metrics import MERGE_OUTCOMES, MERGE_STAGES
+from coordinator.worker.metrics import LET_GO_KINDS, MERGE_OUTCOMES, MERGE_STAGES
 from edge_agent.metrics import DELTA_OUTCOMES, OUTBOX_STATES
 
 REASON = r"[A-Z][A-Z_]+"
@@ -78,6 +78,7 @@ BY_METRIC: dict[tuple[str, str], Values] = {
     ("alignfed_merges_total", "outcome"): _listed(MERGE_OUTCOMES),
     ("alignfed_agent_deltas_total", "outcome"): _listed(DELTA_OUTCOMES),
     ("alignfed_delta_staleness_versions", "stage"): _listed(STAGES),
+    ("alignfed_retention_let_go_total", "kind"): _listed(LET_GO_KINDS),
     ("alignfed_merge_duration_seconds", "stage"): _listed(MERGE_STAGES),
 }
 

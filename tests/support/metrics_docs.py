@@ -61,6 +61,7 @@ UNITS_BY_NAME = {
     "alignfed_lease_epoch": "fencing token",
     "alignfed_lease_lost_total": "leases",
     "alignfed_merges_total": "merges",
+    "alignfed_retention_let_go_total": "records, payloads",
     "alignfed_store_connected": "0 or 1",
     "alignfed_uploads_in_progress": "uploads",
     "alignfed_uploads_total": "uploads",

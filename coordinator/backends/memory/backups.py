@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from coordinator.backends import refusals
 from coordinator.backends.memory.state import MemoryState, Staged
-from coordinator.cuts import FederationCut, RecordBatch, Restored
+from coordinator.cuts import FederationCut, RecordBatch, Restored, settled_at
 from coordinator.domain import QueuePlace, Receipt
 
 RECEIPTS_BATCH = 500
@@ -49,6 +49,7 @@ class MemoryBackups:
         staged = self._state.staged.setdefault((federation, restore_id), Staged())
         staged.versions |= {version.id.number: version for version in batch.versions}
         staged.receipts |= {receipt.delta_id: receipt for receipt in batch.receipts}
+        staged.settled |= settled_at(batch)
         staged.queue |= {entry.place: entry for entry in batch.queue}
         staged.dead |= {letter.delta.delta_id: letter for letter in batch.dead}
         staged.agents |= {agent.agent_id: agent for agent in batch.agents}

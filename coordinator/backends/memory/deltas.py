@@ -115,7 +115,7 @@ class MemoryDeltas:
             queued = rejection.queued
             if found.claimed(queued.entry_id, queued.delta.delta_id):
                 del found.queue[queued.entry_id]
-                self._settle_rejected(found, queued.delta, reason=rejection.reason, detail=rejection.detail)
+                settle_rejected(self._state, found, queued.delta, reason=rejection.reason, detail=rejection.detail)
 
     async def bury(self, federation: str, token: int, queued: QueuedDelta, *, detail: str, at: float) -> None:
         """See the port."""
@@ -139,7 +139,7 @@ class MemoryDeltas:
         """See the port."""
         found = self._state.federation(federation)
         letter = _take_dead(found, delta_id)
-        self._settle_rejected(found, letter.delta, reason=DroppedByOperator.reason, detail=letter.detail)
+        settle_rejected(self._state, found, letter.delta, reason=DroppedByOperator.reason, detail=letter.detail)
 
     async def depth(self, federation: str) -> QueueDepth:
         """See the port."""
@@ -156,14 +156,18 @@ class MemoryDeltas:
         """See the port."""
         return sum(entry.delta.agent_id == agent_id for entry in self._state.federation(federation).queue.values())
 
-    def _settle_rejected(self, federation: FederationState, delta: DeltaRecord, *, reason: str, detail: str) -> None:
-        receipt = federation.receipts[delta.delta_id]
-        federation.receipts[delta.delta_id] = dataclasses.replace(
-            receipt, state=DeltaState.REJECTED, reason=reason, detail=detail
-        )
-        federation.contribute(delta.agent_id, rejected=1)
-        head = federation.versions[-1].id.number
-        self._state.book(delta.federation).free(delta.payload.blob_id, until=head)
+
+def settle_rejected(
+    state: MemoryState, federation: FederationState, delta: DeltaRecord, *, reason: str, detail: str
+) -> None:
+    """Note that a delta which waits nowhere any more is rejected, and free its payload."""
+    federation.receipts[delta.delta_id] = dataclasses.replace(
+        federation.receipts[delta.delta_id], state=DeltaState.REJECTED, reason=reason, detail=detail
+    )
+    federation.contribute(delta.agent_id, rejected=1)
+    head = federation.versions[-1].id.number
+    federation.settled[delta.delta_id] = head
+    state.book(delta.federation).free(delta.payload.blob_id, until=head)
 
 
 def _take_dead(federation: FederationState, delta_id: str) -> DeadLetter:

@@ -68,7 +68,8 @@ class BlobBook:
 class FederationState:
     """One federation. `versions` is indexed by number; `epoch` is the newest fencing token.
 
-    `restore_id` names the restore that it came from, if any.
+    `settled` has the head's number at which each delta was merged or rejected. `restore_id` names the restore that it
+    came from, if any.
     """
 
     record: FederationRecord
@@ -78,6 +79,7 @@ class FederationState:
     agents: dict[str, AgentRecord] = dataclasses.field(default_factory=dict)
     contributions: dict[str, Contribution] = dataclasses.field(default_factory=dict)
     receipts: dict[str, Receipt] = dataclasses.field(default_factory=dict)
+    settled: dict[str, int] = dataclasses.field(default_factory=dict)
     queue: dict[str, Entry] = dataclasses.field(default_factory=dict)
     entries_ever: int = 0
     dead: dict[str, DeadLetter] = dataclasses.field(default_factory=dict)
@@ -123,6 +125,7 @@ class Staged:
 
     versions: dict[int, VersionRecord] = dataclasses.field(default_factory=dict)
     receipts: dict[str, Receipt] = dataclasses.field(default_factory=dict)
+    settled: dict[str, int] = dataclasses.field(default_factory=dict)
     queue: dict[int, QueuePlace] = dataclasses.field(default_factory=dict)
     dead: dict[str, DeadLetter] = dataclasses.field(default_factory=dict)
     agents: dict[str, AgentRecord] = dataclasses.field(default_factory=dict)
@@ -138,6 +141,7 @@ class Staged:
             agents=self.agents,
             contributions=self.contributions,
             receipts=self.receipts,
+            settled=self.settled,
             dead=self.dead,
             restore_id=restore_id,
         )

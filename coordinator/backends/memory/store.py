@@ -12,10 +12,11 @@ from coordinator.backends.memory.deltas import MemoryDeltas
 from coordinator.backends.memory.federations import MemoryFederations
 from coordinator.backends.memory.leases import MemoryLeases
 from coordinator.backends.memory.state import MemoryState, Subscriber
+from coordinator.backends.memory.upkeep import MemoryUpkeep
 from coordinator.backends.memory.versions import MemoryVersions
 from coordinator.clock import SystemClock
 from coordinator.domain import StoreMemory, StoreServer
-from coordinator.ports import Agents, Backups, Blobs, Clock, Deltas, Federations, HeadFeed, Leases, Versions
+from coordinator.ports import Agents, Backups, Blobs, Clock, Deltas, Federations, HeadFeed, Leases, Upkeep, Versions
 
 
 class MemoryFeed:
@@ -57,6 +58,7 @@ class MemoryStore:
         self.leases: Leases = MemoryLeases(state)
         self.feed: HeadFeed = MemoryFeed(state)
         self.backups: Backups = MemoryBackups(state)
+        self.upkeep: Upkeep = MemoryUpkeep(state)
 
     async def check(self) -> None:
         """See the port: memory is always there, and never safe; only tests and simulations use it."""

@@ -55,6 +55,7 @@ class MemoryVersions:
             federation.receipts[delta.delta_id] = dataclasses.replace(
                 federation.receipts[delta.delta_id], state=DeltaState.MERGED, version=commit.version.id
             )
+            federation.settled[delta.delta_id] = commit.version.id.number
             federation.contribute(delta.agent_id, merged=1, weight=weights[delta.delta_id])
             until = commit.version.id.number + federation.record.plan.retention.delta_versions
             self._state.book(commit.federation).free(delta.payload.blob_id, until=until)

@@ -26,7 +26,7 @@ from coordinator.backends.redis.records import (
 )
 from coordinator.backends.redis.searches import SCAN_BATCH
 from coordinator.backends.rules import oldest_retained
-from coordinator.cuts import FederationCut, RecordBatch, Restored
+from coordinator.cuts import FederationCut, RecordBatch, Restored, settled_at
 from coordinator.domain import QueuePlace, Receipt, VersionKind, VersionRecord
 
 STAGED_SECONDS = 86_400
@@ -42,6 +42,7 @@ _STAGED = (
     "queued",
     "receipts",
     "outcomes",
+    "settled",
     "dead",
     "agents",
     "registered",
@@ -184,6 +185,7 @@ def _staging(keys: FederationKeys, batch: RecordBatch) -> list[tuple[str, str, V
         (keys.lineage, "HSET", [(version.id.number, _lineage(version)) for version in batch.versions]),
         (keys.receipts, "HSET", [(delta_id, constant) for delta_id, constant, _ in split]),
         (keys.outcomes, "HSET", [(delta_id, outcome) for delta_id, _, outcome in split if outcome is not None]),
+        (keys.settled, "ZADD", [(number, delta_id) for delta_id, number in settled_at(batch).items()]),
         (keys.queued, "ZADD", [(repr(e.delta.accepted_at), e.delta.delta_id) for e in batch.queue]),
         (keys.dead, "HSET", [(letter.delta.delta_id, dump_dead_letter(letter)) for letter in batch.dead]),
         (keys.agents, "HSET", [(agent.agent_id, dump_agent(agent)) for agent in batch.agents]),

@@ -9,12 +9,12 @@ from typing import Any
 from alignfed.errors import AlignFedError, DroppedByOperator, StoreUnreachable
 from coordinator.backends import refusals
 from coordinator.backends.redis.calls import Calls, unexpected
+from coordinator.backends.redis.dead import dead_letter, dead_letters, settle_dead
 from coordinator.backends.redis.keys import CONSUMER_GROUP, FederationKeys
 from coordinator.backends.redis.records import (
     dump_dead_letter,
     dump_delta,
     dump_receipt,
-    load_dead_letter,
     load_delta,
     load_receipt,
     rejected_outcome,
@@ -162,7 +162,7 @@ class RedisDeltas:
         ]
         reply = await self._calls.script(
             "reject",
-            [keys.federation, keys.queue, keys.queued, keys.outcomes, keys.rejected, keys.lifetimes],
+            [keys.federation, keys.queue, keys.queued, keys.outcomes, keys.rejected, keys.lifetimes, keys.settled],
             [token, CONSUMER_GROUP, *fives],
             federation=federation,
         )
@@ -182,13 +182,12 @@ class RedisDeltas:
 
     async def dead_letters(self, federation: str) -> list[DeadLetter]:
         """See the port."""
-        (dead,) = await self._calls.read(federation, ("HVALS", FederationKeys(federation).dead))
-        return sorted(map(load_dead_letter, dead), key=lambda letter: (letter.buried_at, letter.delta.delta_id))
+        return await dead_letters(self._calls, federation)
 
     async def requeue_dead(self, federation: str, delta_id: str) -> None:
         """See the port."""
         keys = FederationKeys(federation)
-        delta = (await self._dead_letter(federation, delta_id)).delta
+        delta = (await dead_letter(self._calls, federation, delta_id)).delta
         reply = await self._calls.script(
             "requeue",
             [keys.federation, keys.queue, keys.queued, keys.dead],
@@ -201,17 +200,8 @@ class RedisDeltas:
 
     async def drop_dead(self, federation: str, delta_id: str) -> None:
         """See the port."""
-        keys = FederationKeys(federation)
-        letter = await self._dead_letter(federation, delta_id)
-        outcome = rejected_outcome(DroppedByOperator.reason, letter.detail)
-        reply = await self._calls.script(
-            "drop",
-            [keys.federation, keys.dead, keys.outcomes, keys.rejected, keys.lifetimes],
-            [delta_id, letter.delta.agent_id, letter.delta.payload.blob_id, outcome],
-            federation=federation,
-            repeatable=False,
-        )
-        if reply == ["dead_letter_unknown"]:
+        letter = await dead_letter(self._calls, federation, delta_id)
+        if not await settle_dead(self._calls, letter, reason=DroppedByOperator.reason, detail=letter.detail):
             raise refusals.dead_letter_unknown(delta_id)
 
     async def depth(self, federation: str) -> QueueDepth:
@@ -231,12 +221,6 @@ class RedisDeltas:
             "waiting", [keys.federation, keys.waiting, keys.queued], [agent_id], federation=federation
         )
         return int(waiting)
-
-    async def _dead_letter(self, federation: str, delta_id: str) -> DeadLetter:
-        (letter,) = await self._calls.read(federation, ("HGET", FederationKeys(federation).dead, delta_id))
-        if letter is None:
-            raise refusals.dead_letter_unknown(delta_id)
-        return load_dead_letter(letter)
 
 
 def check_not_fenced(reply: list[Any], token: int) -> None:

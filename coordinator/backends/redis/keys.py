@@ -36,6 +36,7 @@ class FederationKeys:
         receipts: Hash delta id -> agent, digest, acceptance time (JSON).
         outcomes: Hash delta id -> what became of it (JSON), absent while it is queued or dead.
         dead: Hash delta id -> dead letter (JSON).
+        settled: Sorted set of the merged and rejected deltas by the head's number at the time.
         agents, registered, last_seen: Hashes agent id -> capabilities (JSON), first registration, last call.
         revoked: Set of agent ids.
         merged, weights, rejected: Hashes agent id -> contribution.
@@ -55,6 +56,7 @@ class FederationKeys:
         self.receipts = f"{tag}receipts"
         self.outcomes = f"{tag}outcomes"
         self.dead = f"{tag}dead"
+        self.settled = f"{tag}settled"
         self.agents = f"{tag}agents"
         self.registered = f"{tag}registered"
         self.last_seen = f"{tag}last-seen"

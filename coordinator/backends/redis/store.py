@@ -15,9 +15,10 @@ from coordinator.backends.redis.inspection import inspect_servers
 from coordinator.backends.redis.leases import RedisLeases
 from coordinator.backends.redis.memory import read_memory
 from coordinator.backends.redis.safety import check_server
+from coordinator.backends.redis.upkeep import RedisUpkeep
 from coordinator.backends.redis.versions import RedisVersions
 from coordinator.domain import StoreMemory, StoreServer
-from coordinator.ports import Agents, Backups, Blobs, Deltas, Federations, HeadFeed, Leases, Versions
+from coordinator.ports import Agents, Backups, Blobs, Deltas, Federations, HeadFeed, Leases, Upkeep, Versions
 
 
 class RedisStore:
@@ -39,6 +40,7 @@ class RedisStore:
         self.leases: Leases = RedisLeases(self._calls)
         self.feed: HeadFeed = RedisFeed(self._connections)
         self.backups: Backups = RedisBackups(self._calls)
+        self.upkeep: Upkeep = RedisUpkeep(self._calls)
 
     async def check(self) -> None:
         """See the port."""

@@ -72,6 +72,7 @@ class RedisVersions:
                 keys.weights,
                 keys.unclaimed,
                 keys.lifetimes,
+                keys.settled,
             ],
             _commit_arguments(commit),
             federation=commit.federation,

@@ -194,7 +194,7 @@ def version_to_proto(record: VersionRecord, *, with_merge: bool) -> op.GlobalVer
         abandoned=record.abandoned,
         serves_average=record.served_average,
         merge=merge_to_proto(merge) if with_merge and merge is not None else None,
-        deltas=0 if merge is None else len(merge.deltas),
+        deltas=0 if merge is None else len(merge.deltas) + merge.forgotten_deltas,
         calibration_loss=None if merge is None else merge.calibration_loss_after,
     )
 

@@ -86,6 +86,7 @@ CATALOG: dict[type[AlignFedError], PublicStatus] = {
     errors.DataUnusable: _INVALID,
     errors.CalibrationMissing: _PRECONDITION,
     errors.StoreUnsafe: _PRECONDITION,
+    errors.DeadLetterExpired: _PRECONDITION,
     errors.BackupForeign: _INVALID,
     errors.BackupTooNew: _INVALID,
     errors.BackupTruncated: _DAMAGED,

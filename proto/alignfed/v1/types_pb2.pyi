@@ -155,12 +155,22 @@ class Limits(_message.Message):
     def __init__(self, chunk_bytes: _Optional[int] = ..., max_queue_deltas: _Optional[int] = ..., upload_lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Retention(_message.Message):
-    __slots__ = ("versions", "delta_versions")
+    __slots__ = ("versions", "delta_versions", "receipt_versions", "record_versions", "dead_letters", "dead_letter", "agent")
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     DELTA_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    RECORD_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTER_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
     versions: int
     delta_versions: int
-    def __init__(self, versions: _Optional[int] = ..., delta_versions: _Optional[int] = ...) -> None: ...
+    receipt_versions: int
+    record_versions: int
+    dead_letters: int
+    dead_letter: _duration_pb2.Duration
+    agent: _duration_pb2.Duration
+    def __init__(self, versions: _Optional[int] = ..., delta_versions: _Optional[int] = ..., receipt_versions: _Optional[int] = ..., record_versions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., dead_letter: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., agent: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class FederationPlan(_message.Message):
     __slots__ = ("federation", "base_model", "lora", "training", "delta_encoding", "buffer", "aggregation", "calibration", "limits", "retention", "tensors")

@@ -2,7 +2,7 @@
 -- Publishes a merge. Everything is checked before the first write, since scripts do not roll back. Runs even when the
 -- store is full: a merge frees more than it takes.
 -- KEYS  1 federation (hash)  2 versions (hash)  3 lineage (hash)  4 queue (stream)  5 queued (zset)  6 outcomes (hash)
---       7 merged (hash)  8 weights (hash)  9 unclaimed (zset)  10 lifetimes (zset)
+--       7 merged (hash)  8 weights (hash)  9 unclaimed (zset)  10 lifetimes (zset)  11 settled (zset)
 -- ARGV  1 fencing token  2 expected head  3 number of the new version  4 its digest  5 its body (JSON)
 --       6 outcome of its deltas (JSON)  7 consumer group  8 channel  9 name of the federation
 --       10 how many blobs the version has, then pairs: blob id, for how many versions it is kept, or '' for as many as
@@ -44,6 +44,7 @@ for i = last_blob + 1, #ARGV, 5 do
   redis.call('XDEL', KEYS[4], entry)
   redis.call('ZREM', KEYS[5], delta)
   redis.call('HSET', KEYS[6], delta, ARGV[6])
+  redis.call('ZADD', KEYS[11], number, delta)
   redis.call('HINCRBY', KEYS[7], agent, 1)
   redis.call('HINCRBYFLOAT', KEYS[8], agent, weight)
   redis.call('ZADD', KEYS[10], delta_until, blob)

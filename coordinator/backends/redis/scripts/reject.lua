@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Settles claimed deltas as rejected; those settled already are left as they are.
 -- KEYS  1 federation (hash)  2 queue (stream)  3 queued (zset)  4 outcomes (hash)  5 rejected (hash)  6 lifetimes (zset)
+--       7 settled (zset)
 -- ARGV  1 fencing token  2 consumer group  then fives: entry id, delta id, agent id, blob id, outcome (JSON)
 -- Reply {done} | {fenced, newest token} | {federation_unknown}
 local federation = redis.call('HMGET', KEYS[1], 'epoch', 'head')
@@ -17,6 +18,7 @@ for i = 3, #ARGV, 5 do
     redis.call('HSET', KEYS[4], delta, outcome)
     redis.call('HINCRBY', KEYS[5], agent, 1)
     redis.call('ZADD', KEYS[6], head, blob)
+    redis.call('ZADD', KEYS[7], head, delta)
   end
 end
 return {'done'}

@@ -61,7 +61,7 @@ demo: setup ## Four unequal agents fine-tune a real language model here; DATA=, 
 	@$(BIN)/alignfed up --versions $(VERSIONS) $(foreach file,$(DATA),--data '$(file)') $(UP)
 
 test: setup-dev ## All tests but the slow suites, needing no running service
-	@$(BIN)/python -m pytest -m "not e2e and not deploy" $(PYTEST)
+	@$(BIN)/python -m pytest -m "not e2e and not deploy and not chaos" $(PYTEST)
 
 # ---- a cluster with Docker ---------------------------------------------------------------------------------------------
 

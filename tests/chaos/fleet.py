@@ -1,0 +1,292 @@
+"""A federation of real processes that die all the time: who runs, who died of what, and who must be started again.
+
+    with Fleet(folder, federation_plan(folder)) as fleet:
+        fleet.add_coordinators(2)
+        fleet.add_workers(2)
+        fleet.create_federation()
+        fleet.add_agents(3)
+        ...
+        fleet.tend()             # starts again whoever has died; call it often
+        fleet.kill("worker-1")   # SIGKILL, counted
+
+`fleet.store` can be killed and started too. Every coordinator listens for agents on the same port (SO_REUSEPORT) and
+for operators on one of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors.torch import save_file
+
+from alignfed.base_model import digest_of
+from alignfed.codec import encode
+from alignfed.plan import (
+    Aggregation,
+    BaseModel,
+    Buffer,
+    Calibration,
+    Encoding,
+    FederationPlan,
+    Limits,
+    Lora,
+    Retention,
+    TensorSpec,
+)
+from coordinator.cli.operator_client import OperatorClient
+from coordinator.local.cluster import free_ports
+from tests.chaos.nursery import Child, Nursery
+from tests.chaos.store import KillableStore
+from tests.support.waiting import wait_until
+
+FEDERATION = "chaos"
+LEASE_SECONDS = 0.6
+DISCOVER_SECONDS = 0.1
+KEEP_ALL = 1_000_000
+SETTLE_SECONDS = 240.0
+"""How long everything may take to come to rest, on a machine that has other things to do."""
+
+MOST_ACCIDENTS = 5
+"""Processes that end otherwise than they were told to: after so many it is not worth going on."""
+
+FAILED_HERE = re.compile(r"^failpoint (\S+) hit \d+ pid \d+: crash$", re.MULTILINE)
+
+
+def federation_plan(folder: Path, *, buffer: Buffer, retention: Retention | None = None) -> FederationPlan:
+    """Return the plan of a federation with one adapted module of rank 1; its base model is written to `folder`."""
+    model = folder / "base-model"
+    model.mkdir(parents=True, exist_ok=True)
+    save_file({"weight": torch.zeros(4)}, model / "model.safetensors")
+    return FederationPlan(
+        federation=FEDERATION,
+        base_model=BaseModel(name=str(model), digest=digest_of(model)),
+        lora=Lora(rank=1, target_modules=("q_proj",)),
+        buffer=buffer,
+        aggregation=Aggregation(recipe="participation"),
+        calibration=Calibration(fit_rows=0, judge_rows=0),
+        limits=Limits(max_queue_deltas=KEEP_ALL),
+        retention=retention or Retention(versions=KEEP_ALL, delta_versions=KEEP_ALL),
+        tensors=(
+            TensorSpec(name="layer.q_proj.lora_A.weight", shape=(1, 8)),
+            TensorSpec(name="layer.q_proj.lora_B.weight", shape=(8, 1)),
+        ),
+    ).validate()
+
+
+@dataclasses.dataclass(slots=True)
+class Tally:
+    """Deaths: by the kind of the process, and by the failpoint or `SIGKILL` that brought them."""
+
+    by_kind: Counter[str] = dataclasses.field(default_factory=Counter)
+    by_place: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    @property
+    def crashes(self) -> int:
+        """How many there were in all."""
+        return self.by_kind.total()
+
+    def count(self, kind: str, place: str) -> None:
+        """Count one death."""
+        self.by_kind[kind] += 1
+        self.by_place[place] += 1
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Role:
+    """A process that is started again whenever it ends, unless it is `once` or retired."""
+
+    kind: str
+    name: str
+    settings: dict[str, Any]
+    ready: str = ""
+    once: bool = False
+
+
+Arm = Callable[[Role], str]
+"""Returns the failpoints that a role's next start gets."""
+
+
+class Fleet:
+    """Owns store, nursery and roles. Use it as a context manager; one thread tends it.
+
+    Args:
+        folder: Everything's files.
+        plan: The federation.
+        software: The store's: `valkey` or `redis`.
+        arm: Told each role before each start; returns its failpoints.
+    """
+
+    def __init__(
+        self, folder: Path, plan: FederationPlan, *, software: str = "valkey", arm: Arm = lambda _role: ""
+    ) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.arm = arm
+        self.tally = Tally()
+        self.accidents: list[str] = []
+        self.roles: dict[str, Role] = {}
+        self.children: dict[str, Child] = {}
+        self.operator_addresses: list[str] = []
+        self.store = KillableStore(folder / "store", software=software)
+        self._address = f"127.0.0.1:{free_ports(1)[0]}"
+        self._stack = ExitStack()
+        self._killed: set[int] = set()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            undo.enter_context(self.store)
+            self.nursery = undo.enter_context(Nursery(self.folder / "processes"))
+            self._stack = undo.pop_all()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stack.close()
+
+    # ---- who takes part ----------------------------------------------------------------------------------------------
+
+    def add_coordinators(self, count: int, *further: str) -> None:
+        """Start coordinators behind one address for agents."""
+        for number, port in enumerate(free_ports(count), start=1):
+            operators = f"127.0.0.1:{port}"
+            self.operator_addresses.append(operators)
+            listen = ["--agent-listen", self._address, "--share-port", "--operator-listen", operators]
+            arguments = [*listen, "--metrics-listen", "", "--store-url", self.store.url, "--drain-seconds", "10"]
+            self.add(
+                Role(
+                    kind="coordinator",
+                    name=f"coordinator-{number}",
+                    settings={"arguments": [*arguments, *further]},
+                    ready="serving agents_port",
+                )
+            )
+
+    def add_workers(self, count: int, *, lease_seconds: float = LEASE_SECONDS, **settings: Any) -> None:
+        """Start workers."""
+        base = {
+            "store_url": self.store.url,
+            "lease_ttl_seconds": lease_seconds,
+            "discover_seconds": DISCOVER_SECONDS,
+            "log_level": "info",
+        }
+        for number in range(1, count + 1):
+            self.add(Role(kind="worker", name=f"worker-{number}", settings=base | settings, ready="started"))
+
+    def add_agent(self, name: str, *, seconds: float = 0.05, outlier_every: int = 0, **settings: Any) -> Role:
+        """Start an agent; `seconds` is how long a delta takes, one in `outlier_every` is far too large."""
+        values = {
+            "coordinator": self._address,
+            "federation": self.plan.federation,
+            "agent_id": name,
+            "state_dir": str(self.folder / "agents" / name),
+            "seconds": seconds,
+            "outlier_every": outlier_every,
+        }
+        return self.add(Role(kind="agent", name=name, settings=values | settings, ready="training from"))
+
+    def add_sender(self, name: str, *, count: int, **settings: Any) -> Role:
+        """Start a sender of `count` prepared deltas, which then ends."""
+        folder = self.folder / "senders" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {
+            "coordinator": self._address,
+            "federation": self.plan.federation,
+            "agent_id": name,
+            "folder": str(folder),
+            "count": count,
+        }
+        return self.add(Role(kind="sender", name=name, settings=values | settings, once=True))
+
+    def add(self, role: Role) -> Role:
+        """Start a role."""
+        self.roles[role.name] = role
+        self._start(role)
+        return role
+
+    def create_federation(self) -> None:
+        """Create the plan's federation, as `alignfed federations create` does, once a coordinator serves."""
+        self.wait_ready("coordinator-1")
+        adapter = {spec.name: torch.zeros(spec.shape) for spec in self.plan.tensors}
+        with OperatorClient(self.operator_addresses[0]) as client:
+            client.create_federation(self.plan, bytes(encode(adapter, Encoding.FP32)), b"")
+
+    # ---- life and death ----------------------------------------------------------------------------------------------
+
+    def tend(self) -> list[Child]:
+        """Count who has died, start whom it takes again, and return those that have ended since the last time."""
+        if len(self.accidents) > MOST_ACCIDENTS:
+            raise AssertionError("\n".join(self.accidents))
+        self.nursery.reap()
+        ended = [child for child in self.children.values() if child.code is not None]
+        for child in ended:
+            del self.children[child.name]
+            self._count(child)
+            role = self.roles.get(child.name)
+            if role is not None and not (role.once and child.code == 0):
+                self._start(role)
+            else:
+                self.roles.pop(child.name, None)
+        return ended
+
+    def kill(self, name: str) -> bool:
+        """Send SIGKILL to whoever has the role; return whether it lived."""
+        child = self.children[name]
+        sent = child.signal(signal.SIGKILL)
+        if sent:
+            self._killed.add(child.pid)
+        return sent
+
+    def retire(self, name: str, number: signal.Signals = signal.SIGTERM) -> Child:
+        """End a role for good and return the child, once it has ended."""
+        self.roles.pop(name, None)
+        child = self.children[name]
+        if number == signal.SIGKILL:
+            self.kill(name)
+        else:
+            child.signal(number)
+        wait_until(lambda: child.poll() is not None, what=f"{name} has ended", timeout_seconds=SETTLE_SECONDS)
+        self.children.pop(name)
+        self._count(child)
+        return child
+
+    def wait_ready(self, name: str) -> None:
+        """Wait until a role does what it is there for, however often it dies before."""
+
+        def ready() -> bool:
+            self.tend()
+            return name in self.children and self.roles[name].ready in self.children[name].output
+
+        wait_until(ready, what=f"{name} is ready", timeout_seconds=SETTLE_SECONDS)
+
+    def tend_until(self, holds: Callable[[], bool], *, what: str, timeout_seconds: float = SETTLE_SECONDS) -> None:
+        """Tend until something holds."""
+
+        def tended() -> bool:
+            self.tend()
+            return holds()
+
+        wait_until(tended, what=what, timeout_seconds=timeout_seconds)
+
+    def _start(self, role: Role) -> None:
+        self.children[role.name] = self.nursery.spawn(role.kind, role.name, role.settings, failpoints=self.arm(role))
+
+    def _count(self, child: Child) -> None:
+        """Say what a child died of; whatever is neither planned nor asked for is an accident."""
+        places = FAILED_HERE.findall(child.output) if child.failpoints else []
+        if child.code == -signal.SIGKILL and places:
+            self.tally.count(child.kind, places[-1])
+        elif child.code == -signal.SIGKILL and child.pid in self._killed:
+            self.tally.count(child.kind, "SIGKILL")
+        elif child.code != 0:
+            seen = time.strftime("%H:%M:%S")
+            tail = "\n".join(child.output.splitlines()[-15:])
+            self.accidents.append(f"{seen} {child.name} ended with {child.code} [{child.failpoints}]: {tail}")
+        self._killed.discard(child.pid)

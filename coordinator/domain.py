@@ -172,7 +172,32 @@ class DeltaRecord:
 
 def delta_blob_id(federation: str, agent_id: str, delta_id: str, *, sha256: str) -> str:
     """Return the name of a delta's payload in the store: bound to all four, so that other content never mixes in."""
-    return f"delta.{federation}.{agent_id}.{delta_id}.{sha256[:16]}"
+    return f"{delta_blob_prefix(federation)}{agent_id}.{delta_id}.{sha256[:16]}"
+
+
+def delta_blob_prefix(federation: str) -> str:
+    """Return how the names of all deltas' payloads of a federation begin."""
+    return f"delta.{federation}."
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaBlobName:
+    """Whose payload a blob is, as its name says."""
+
+    agent_id: str
+    delta_id: str
+
+
+def parse_delta_blob_id(federation: str, blob_id: str) -> DeltaBlobName | None:
+    """Return whose payload a blob is; None when it is no delta's. Inverse of `delta_blob_id`.
+
+    Agent ids may contain dots, delta ids and digests never do.
+    """
+    start = delta_blob_prefix(federation)
+    parts = blob_id.removeprefix(start).rsplit(".", 2)
+    if not blob_id.startswith(start) or len(parts) != 3:
+        return None
+    return DeltaBlobName(agent_id=parts[0], delta_id=parts[1])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

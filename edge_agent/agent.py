@@ -12,6 +12,7 @@ from alignfed.tracing.spans import current_traceparent
 from edge_agent.domain import GlobalVersion
 from edge_agent.journal import Journal
 from edge_agent.outbox.outbox import Outbox
+from edge_agent.pace import Pace
 from edge_agent.status import Activity
 from edge_agent.training.delta import BaseAdapter, prepare_delta
 from edge_agent.training.trainer import Trainer, TrainingJob
@@ -20,6 +21,8 @@ from edge_agent.wire.link import Link
 
 MAX_ACKNOWLEDGED = 64
 """Deltas kept on disk while the coordinator has not merged them: beyond this, merging has stalled, and so do we."""
+PACE_LOOK_SECONDS = 1.0
+"""How often a wait that the coordinator asked for looks whether it still holds."""
 DIVERGED_TRIES = 3
 """Training that diverges so often in a row will not get better by trying."""
 
@@ -54,6 +57,7 @@ class Agent:
         link: Knows the plan, and whether to stop.
         outbox: Where deltas go.
         journal: Is told what happens.
+        pace: When the coordinator wants another delta.
     """
 
     def __init__(
@@ -64,12 +68,14 @@ class Agent:
         link: Link,
         outbox: Outbox,
         journal: Journal,
+        pace: Pace,
     ) -> None:
         self._settings = settings
         self._versions = versions
         self._link = link
         self._outbox = outbox
         self._journal = journal
+        self._pace = pace
 
     def run(self, trainer: Trainer) -> None:
         """Make deltas until `max_deltas` are made and uploaded.
@@ -84,6 +90,8 @@ class Agent:
         while self._settings.max_deltas is None or made < self._settings.max_deltas:
             self._wait_for_room()
             base = self._versions.pull(wait_while=self._awaits_newer)
+            if self._waits_as_asked():
+                continue  # from what is the newest version then
             try:
                 self._train(trainer, base, skip=diverged)
             except NonFinite as error:
@@ -132,6 +140,19 @@ class Agent:
         The outbox knows, so it holds after a restart; and a delta that is rejected frees the agent to try again.
         """
         return self._link.plan.training.wait_for_version and self._outbox.has_delta_from(head)
+
+    def _waits_as_asked(self) -> bool:
+        """Wait if the coordinator asks for no other delta now; return whether it did."""
+        seconds = self._pace.remaining_seconds()
+        if seconds <= 0:
+            return False
+        why = f"the coordinator asks for no other delta for {seconds:.0f} s: more of them wait than are merged soon"
+        logger.info("%s", why)
+        self._journal.paused(seconds)
+        self._journal.activity(Activity.WAITING, why)
+        while (seconds := self._pace.remaining_seconds()) > 0:
+            self._link.pause(min(seconds, PACE_LOOK_SECONDS))  # an upload's answer may end the wait
+        return True
 
     def _wait_for_room(self) -> None:
         pending, acknowledged = len(self._outbox.pending), len(self._outbox.acknowledged)

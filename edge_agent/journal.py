@@ -137,6 +137,10 @@ class Journal:
         self._metrics.delta("rejected")
         self._count(rejected=1)
 
+    def paused(self, seconds: float) -> None:
+        """Note that the coordinator asked to wait before the next delta."""
+        self._metrics.paced(seconds)
+
     def retried(self, error: AlignFedError) -> None:
         """Note a call that is tried again."""
         self._metrics.retry(error.reason)

@@ -47,6 +47,17 @@ class AgentMetrics:
             registry=registry,
         )  # fmt: skip
 
+        self._paced = Counter(
+            "alignfed_agent_paced_seconds",
+            "Time that the coordinator asked to wait before another delta.",
+            label,
+            registry=registry,
+        )
+
+    def paced(self, seconds: float) -> None:
+        """Count time that the coordinator asked to wait."""
+        self._paced.labels(self._federation).inc(seconds)
+
     def delta(self, outcome: str) -> None:
         """Count a delta by one of `DELTA_OUTCOMES`."""
         self._deltas.labels(self._federation, outcome).inc()

@@ -24,6 +24,7 @@ from edge_agent.journal import Journal
 from edge_agent.metrics import AgentMetrics
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.uploader import Uploader
+from edge_agent.pace import Pace
 from edge_agent.state import StateDirectory, check_agent_id
 from edge_agent.status import Activity, AgentStatus, StatusFile
 from edge_agent.stopping import Interrupted, stop_on_signals
@@ -190,19 +191,22 @@ class AgentProcess:
         settings, state = self._settings, directory.state
         outbox = Outbox(directory.outbox)
         journal = Journal(directory=directory, status=status, metrics=metrics, outbox=outbox, tracer=self._tracer)
+        rng = random.Random()  # noqa: S311  # jitter, not a secret
+        pace = Pace(rng)
         client = CoordinatorClient(
             settings.coordinator,
             federation=settings.federation,
             agent_id=state.agent_id,
             tls=settings.tls(),
             traffic=metrics,
+            on_pace=pace.advised,
         )
         link = Link(
             client=client,
             capabilities=settings.capabilities(),
             stop=self._stop,
             on_retry=journal.retried,
-            rng=random.Random(),  # noqa: S311  # jitter, not a secret
+            rng=rng,
         )
         uploader = Uploader(client=client, link=link, outbox=outbox, journal=journal, on_failure=self._fail)
         loop = LoopSettings(
@@ -213,7 +217,7 @@ class AgentProcess:
             train_rank=settings.train_rank,
         )
         versions = VersionSource(client=client, link=link, journal=journal, on_new_head=uploader.settle_soon)
-        agent = Agent(loop, versions=versions, link=link, outbox=outbox, journal=journal)
+        agent = Agent(loop, versions=versions, link=link, outbox=outbox, journal=journal, pace=pace)
         with client:
             self._cancel = [client.cancel, outbox.wake]
             try:

@@ -14,6 +14,7 @@ from alignfed.logs.setup import AUTO, LOG_FORMATS
 from alignfed.settings import announce, config_option, print_settings, set_up_logging
 from coordinator.cli.options import SERVER_SETTINGS, needs_extra
 from coordinator.cli.store_place import DEFAULT_DATA_DIR, forget_store_url, note_store_url
+from coordinator.ports.deltas import MAX_WAITING_KNOWN
 from coordinator.service.config import ServiceConfig
 
 _DEFAULTS = ServiceConfig()
@@ -50,7 +51,37 @@ _DEFAULTS = ServiceConfig()
     "--max-active-uploads",
     type=click.IntRange(min=1),
     default=_DEFAULTS.max_active_uploads,
-    help="Uploads served at a time; each holds one chunk in memory.",
+    help="Chunks of uploads stored at a time.",
+)
+@click.option(
+    "--upload-memory-bytes",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.upload_memory_bytes,
+    help="Memory of all open uploads; each may hold one chunk.",
+)
+@click.option(
+    "--max-agent-uploads",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_agent_uploads,
+    help="Uploads of one agent open at a time.",
+)
+@click.option(
+    "--max-agent-deltas",
+    type=click.IntRange(min=1, max=MAX_WAITING_KNOWN),
+    default=_DEFAULTS.max_agent_deltas,
+    help="Deltas of one agent unmerged in the store; those of one merge are always granted.",
+)
+@click.option(
+    "--max-agent-bytes",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_agent_bytes,
+    help="The same in bytes.",
+)
+@click.option(
+    "--max-federation-bytes",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_federation_bytes,
+    help="Deltas of one federation unmerged in the store; its plan bounds their number.",
 )
 @click.option(
     "--max-connection-age-seconds",

@@ -72,7 +72,8 @@ class AgentServicer(rpc.AgentServiceServicer):
                 answered_at=clock.monotonic(),
             )
             self._a.metrics.poll_overhead_seconds.labels(request.federation).observe(took.overhead_seconds)
-            return pb.GetGlobalVersionResponse(status=convert.head_to_proto(head))
+            pace = await self._pace(request.federation, head)
+            return pb.GetGlobalVersionResponse(status=convert.head_to_proto(head), pace=pace)
 
     async def WatchGlobalVersions(self, request: pb.WatchGlobalVersionsRequest, context: Context) -> None:
         """Send the head, and every later one unless a newer one came while the last was being sent."""
@@ -81,7 +82,8 @@ class AgentServicer(rpc.AgentServiceServicer):
             await self._admit(request.federation, request.agent_id)
             head = await self._a.heads.head(request.federation)
             while True:
-                await context.write(pb.WatchGlobalVersionsResponse(status=convert.head_to_proto(head)))
+                pace = await self._pace(request.federation, head)
+                await context.write(pb.WatchGlobalVersionsResponse(status=convert.head_to_proto(head), pace=pace))
                 head = await self._next_head(request, head)
 
     async def DownloadAdapter(self, request: pb.DownloadAdapterRequest, context: Context) -> None:
@@ -105,7 +107,8 @@ class AgentServicer(rpc.AgentServiceServicer):
             sha256=request.sha256,
         )
         async with translated(context, seconds=self._seconds):
-            progress = await self._a.uploads.query(ref, rank=request.rank)
+            base = convert.version_id_from_proto(request.base_version) if request.HasField("base_version") else None
+            progress = await self._a.uploads.query(ref, rank=request.rank, base=base)
             self._a.liveness.note(ref.federation, ref.agent_id)
             status = convert.head_to_proto(await self._a.heads.head(ref.federation))
             if isinstance(progress, Receipt):
@@ -121,8 +124,19 @@ class AgentServicer(rpc.AgentServiceServicer):
             self._a.liveness.note(upload.federation, upload.receipt.agent_id)
             head = await self._a.heads.head(upload.federation)
             return pb.SubmitDeltaResponse(
-                receipt=convert.receipt_to_proto(upload.receipt), status=convert.head_to_proto(head)
+                receipt=convert.receipt_to_proto(upload.receipt),
+                status=convert.head_to_proto(head),
+                pace=await self._pace(upload.federation, head),
             )
+
+    async def _pace(self, federation: str, head: Head) -> pb.Pace:
+        """Return what to ask of an agent, its wait spread so that a fleet does not come back in step."""
+        advice = await self._a.quotas.advice(await self._a.plans.get(federation), head)
+        pace = pb.Pace(oldest_wanted_number=advice.oldest_wanted)
+        if advice.come_back_seconds > 0:
+            pace.come_back_after.CopyFrom(convert.spread_duration(advice.come_back_seconds))
+            self._a.metrics.paced_answers.labels(federation).inc()
+        return pace
 
     async def _admit(self, federation: str, agent_id: str) -> None:
         """Let a registered agent in, and note that it called."""

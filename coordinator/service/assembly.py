@@ -8,18 +8,22 @@ from alignfed.tracing.spans import Tracer
 from coordinator.ports import Clock, Store
 from coordinator.service.bounds import DrainSwitch
 from coordinator.service.caches.heads import HeadCache
+from coordinator.service.caches.levels import QueueLevels
 from coordinator.service.caches.liveness import Liveness
 from coordinator.service.caches.plans import Plans
 from coordinator.service.caches.roster import Roster
+from coordinator.service.caches.unfinished import Unfinished
 from coordinator.service.caches.versions import RecentVersions
 from coordinator.service.config import ServiceConfig
 from coordinator.service.metrics import ServiceMetrics
+from coordinator.service.quotas import Quotas
 from coordinator.service.transfers.creation import Creation
 from coordinator.service.transfers.download_stream import DownloadStream
 from coordinator.service.transfers.downloads import Downloads
 from coordinator.service.transfers.parts import PartCache
 from coordinator.service.transfers.upload_journal import UploadJournal
 from coordinator.service.transfers.uploads import UploadPorts, Uploads
+from coordinator.service.transfers.welcome import Welcome
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,8 @@ class Assembly:
     plans: Plans
     roster: Roster
     heads: HeadCache
+    levels: QueueLevels
+    quotas: Quotas
     liveness: Liveness
     uploads: Uploads
     downloads: DownloadStream
@@ -51,13 +57,16 @@ def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: Serv
     downloads = Downloads(
         heads=heads, versions=versions, parts=PartCache(store.blobs, budget_bytes=config.download_cache_bytes)
     )
+    levels = QueueLevels(store.deltas, plans, heads, clock, reread_seconds=config.queue_reread_seconds)
+    unfinished = Unfinished(store.blobs, clock)
+    quotas = Quotas(store.deltas, unfinished, levels, config)
     upload_ports = UploadPorts(
         store=store,
         clock=clock,
         plans=plans,
-        roster=roster,
         heads=heads,
-        versions=versions,
+        welcome=Welcome(deltas=store.deltas, roster=roster, heads=heads, versions=versions, quotas=quotas),
+        unfinished=unfinished,
         journal=UploadJournal(metrics),
         drain=drain,
         tracer=tracer,
@@ -72,6 +81,8 @@ def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: Serv
         plans=plans,
         roster=roster,
         heads=heads,
+        levels=levels,
+        quotas=quotas,
         liveness=Liveness(store.agents, clock, flush_seconds=config.liveness_flush_seconds),
         uploads=Uploads(upload_ports, config),
         downloads=DownloadStream(downloads, drain=drain, metrics=metrics, config=config),

@@ -17,15 +17,25 @@ class ServiceConfig:
         tls_certificate_file: PEM chain; empty for plaintext.
         tls_key_file: PEM private key of the certificate.
         tls_client_ca_file: PEM authorities that must have signed every client's certificate; empty to ask for none.
-        max_active_uploads: Uploads served at a time; each holds one chunk in memory.
-        max_waiting_uploads: Uploads that may wait in line; each may fill one flow-control window (256 KiB).
-        upload_wait_seconds: How long an upload without a deadline waits in line.
+        max_active_uploads: Chunks of uploads stored at a time. Uploads that wait for their agents do not count.
+        upload_memory_bytes: Memory of all open uploads; each may hold one chunk.
+        max_waiting_uploads: Uploads that may wait for memory; each may fill one flow-control window (256 KiB).
+        upload_wait_seconds: How long an upload without a deadline waits for memory.
+        stalled_grace_seconds: While others wait for memory, uploads that send nothing for so long are ended; what they
+            sent is kept.
+        max_agent_uploads: Uploads of one agent open or waiting at a time.
+        max_agent_deltas: Deltas of one agent that may be in the store unmerged, unfinished uploads included. An agent
+            is always granted the deltas of one merge, and never more than are free.
+        max_agent_bytes: The same in bytes.
+        max_federation_bytes: Unmerged deltas of all agents of a federation in the store; `limits.max_queue_deltas` of
+            its plan is the same in deltas.
         max_active_downloads: Downloads served at a time.
         progress_timeout_seconds: How long a stream may take for one message.
         store_timeout_seconds: How long one answer of the store may take.
         unary_timeout_seconds: Bound of every unary RPC, long-poll time not included.
         max_poll_wait_seconds: Longest long poll.
         head_reread_seconds: Heads are re-read this often in case an announcement was missed.
+        queue_reread_seconds: How full queues are is re-read this often, for telling agents when to come back.
         agent_record_seconds: How long a checked agent counts as known; a revocation made through another coordinator
             takes effect on polls that much later (uploads are checked again by the store).
         liveness_flush_seconds: Last-seen times are written this often.
@@ -47,14 +57,21 @@ class ServiceConfig:
     tls_key_file: str = ""
     tls_client_ca_file: str = ""
     max_active_uploads: int = 16
+    upload_memory_bytes: int = 512 * MIB
     max_waiting_uploads: int = 256
     upload_wait_seconds: float = 120.0
+    stalled_grace_seconds: float = 5.0
+    max_agent_uploads: int = 4
+    max_agent_deltas: int = 64
+    max_agent_bytes: int = 4096 * MIB
+    max_federation_bytes: int = 32768 * MIB
     max_active_downloads: int = 64
     progress_timeout_seconds: float = 30.0
     store_timeout_seconds: float = 30.0
     unary_timeout_seconds: float = 30.0
     max_poll_wait_seconds: float = 60.0
     head_reread_seconds: float = 5.0
+    queue_reread_seconds: float = 2.0
     agent_record_seconds: float = 15.0
     liveness_flush_seconds: float = 5.0
     download_cache_bytes: int = 256 * MIB

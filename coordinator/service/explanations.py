@@ -17,6 +17,7 @@ from coordinator.domain import (
     Receipt,
     VersionKind,
     VersionRecord,
+    parse_delta_blob_id,
 )
 from coordinator.ports import Store
 
@@ -157,14 +158,6 @@ async def _abandoned_by(store: Store, federation: str, version: VersionRecord, h
 
 
 def _uploads(unclaimed: dict[str, float], federation: str) -> dict[str, tuple[str, float]]:
-    """Return agent and begin time of each unfinished upload by delta id; see `delta_blob_id` for the names.
-
-    Agent ids may contain dots, delta ids and digests never do.
-    """
-    start = f"delta.{federation}."
-    found = {}
-    for blob_id, begun_at in unclaimed.items():
-        if blob_id.startswith(start):
-            agent_id, delta_id, _digest = blob_id.removeprefix(start).rsplit(".", 2)
-            found[delta_id] = (agent_id, begun_at)
-    return found
+    """Return agent and begin time of each unfinished upload by delta id."""
+    named = {blob_id: parse_delta_blob_id(federation, blob_id) for blob_id in unclaimed}
+    return {name.delta_id: (name.agent_id, unclaimed[blob_id]) for blob_id, name in named.items() if name is not None}

@@ -40,7 +40,19 @@ class ServiceMetrics:
             "alignfed_upload_bytes_total", "Payload bytes stored.", ["federation"], registry=registry
         )
         self.uploads_in_progress = Gauge(
-            "alignfed_uploads_in_progress", "Uploads being served, those in line not included.", registry=registry
+            "alignfed_uploads_in_progress", "Open uploads, those that wait for memory not included.", registry=registry
+        )
+        self.uploads_averted = Counter(
+            "alignfed_uploads_averted_total",
+            "Uploads that did not begin because the agent asked first and would have been refused.",
+            ["federation", "reason"],
+            registry=registry,
+        )
+        self.paced_answers = Counter(
+            "alignfed_paced_answers_total",
+            "Answers that asked an agent to come back later, because more deltas wait than are merged soon.",
+            ["federation"],
+            registry=registry,
         )
         self.download_bytes = Counter(
             "alignfed_download_bytes_total", "Adapter bytes sent.", ["federation"], registry=registry

@@ -107,6 +107,7 @@ class CoordinatorServer:
         self._background = [
             asyncio.create_task(a.heads.listen(), name="heads-listen"),
             asyncio.create_task(a.heads.reread(), name="heads-reread"),
+            asyncio.create_task(a.levels.reread(), name="levels-reread"),
             asyncio.create_task(a.liveness.run(), name="liveness"),
         ]
         for ready, service in ((self._agents, AGENT_SERVICE), (self._operators, OPERATOR_SERVICE)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from alignfed.errors import AgentRevoked, Rejected, RequestInvalid, UnknownAgent, UnknownFederation, WrongBaseModel
-from edge_agent.domain import DeltaMeta, DeltaState, Receipt, ResumeAt
+from edge_agent.domain import DeltaMeta, DeltaState, GlobalVersion, Receipt, ResumeAt
 from edge_agent.journal import Journal
 from edge_agent.outbox.outbox import Outbox, OutboxEntry
 from edge_agent.stopping import Interrupted
@@ -24,8 +24,10 @@ FATAL = (AgentRevoked, UnknownAgent, UnknownFederation, RequestInvalid, WrongBas
 class UploadClient(Protocol):
     """What the uploader needs of a client; see `edge_agent.wire.client`."""
 
-    def query_upload(self, delta_id: str, sha256: str, *, rank: int) -> Receipt | ResumeAt:
-        """Return the delta's receipt, or where its upload goes on."""
+    def query_upload(
+        self, delta_id: str, sha256: str, *, rank: int, base: GlobalVersion | None = None
+    ) -> Receipt | ResumeAt:
+        """Return the delta's receipt, or where its upload goes on; with `base`, raise what the upload would."""
         ...
 
     def submit(self, meta: DeltaMeta, payload: Path, resume: ResumeAt, *, chunk_bytes: int) -> Receipt:
@@ -116,13 +118,14 @@ class Uploader:
             self._settle(entry, receipt)
 
     def _transfer(self, entry: OutboxEntry) -> Receipt:
-        """Make one try to upload a delta, from where the coordinator has it."""
+        """Make one try to upload a delta, from where the coordinator has it; none when it is not wanted any more."""
+        meta = entry.meta
         with self._journal.uploading(entry):
-            answer = self._client.query_upload(entry.meta.delta_id, entry.meta.sha256, rank=entry.meta.rank)
+            answer = self._client.query_upload(meta.delta_id, meta.sha256, rank=meta.rank, base=meta.base)
             if isinstance(answer, Receipt):
                 return answer
             chunk_bytes = self._link.plan.limits.chunk_bytes
-            return self._client.submit(entry.meta, entry.payload, answer, chunk_bytes=chunk_bytes)
+            return self._client.submit(meta, entry.payload, answer, chunk_bytes=chunk_bytes)
 
     def _ask(self, entry: OutboxEntry) -> None:
         """Ask what has become of an acknowledged delta."""

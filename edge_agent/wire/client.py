@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -12,7 +13,16 @@ from alignfed.errors import PayloadTruncated
 from alignfed.plan_proto import duration_to_proto, plan_from_proto
 from alignfed.v1 import agent_service_pb2 as pb
 from alignfed.v1 import agent_service_pb2_grpc, types_pb2
-from edge_agent.domain import Capabilities, DeltaMeta, HeadStatus, Receipt, Registration, ResumeAt, TlsFiles
+from edge_agent.domain import (
+    Capabilities,
+    DeltaMeta,
+    GlobalVersion,
+    HeadStatus,
+    Receipt,
+    Registration,
+    ResumeAt,
+    TlsFiles,
+)
 from edge_agent.wire.calls import CALL_SECONDS, Calls, transfer_seconds
 from edge_agent.wire.download import AdapterDownload
 from edge_agent.wire.messages import (
@@ -23,6 +33,7 @@ from edge_agent.wire.messages import (
     status_from_proto,
     upload_parts,
     version_from_proto,
+    version_to_proto,
 )
 
 
@@ -50,6 +61,7 @@ class CoordinatorClient:
         agent_id: The agent of every call.
         tls: For an encrypted connection; None for plain text.
         traffic: Is told of payload bytes; None if nobody counts.
+        on_pace: Told, in seconds, how long each answer asks not to begin another delta; called on the caller's thread.
     """
 
     def __init__(
@@ -60,10 +72,12 @@ class CoordinatorClient:
         agent_id: str,
         tls: TlsFiles | None = None,
         traffic: Traffic | None = None,
+        on_pace: Callable[[float], None] | None = None,
     ) -> None:
         self._federation = federation
         self._agent_id = agent_id
         self._traffic = traffic
+        self._on_pace = on_pace
         self._calls = Calls(address, tls)
         self._stub: Any = agent_service_pb2_grpc.AgentServiceStub(self._calls.channel)  # type: ignore[no-untyped-call]  # generated
 
@@ -109,6 +123,7 @@ class CoordinatorClient:
             request.max_wait.CopyFrom(duration_to_proto(wait_seconds))
         with failpoints.around("rpc.get_global_version"):
             response = self._calls.unary(self._stub.GetGlobalVersion, request, timeout=CALL_SECONDS + wait_seconds)
+        self._note_pace(response)
         return status_from_proto(response.status)
 
     def download(self, download: AdapterDownload) -> None:
@@ -141,11 +156,26 @@ class CoordinatorClient:
                     if self._traffic is not None:
                         self._traffic.downloaded(len(chunk.data))
 
-    def query_upload(self, delta_id: str, sha256: str, *, rank: int = 0) -> Receipt | ResumeAt:
-        """Return the delta's receipt, or where its upload goes on; `rank` 0 stands for the plan's."""
+    def query_upload(
+        self, delta_id: str, sha256: str, *, rank: int = 0, base: GlobalVersion | None = None
+    ) -> Receipt | ResumeAt:
+        """Return the delta's receipt, or where its upload goes on.
+
+        Args:
+            delta_id: The delta.
+            sha256: Digest of its payload.
+            rank: Its LoRA rank; 0 stands for the plan's.
+            base: Its base version, before an upload: raises what the upload would, before a byte is sent.
+
+        Raises:
+            BaseVersionTooOld, BaseVersionOtherBranch, BaseVersionUnknown, BaseVersionInFuture: It is not wanted.
+            QueueFull, AgentOverQuota: There is no room for it now.
+        """
         request = pb.QueryUploadRequest(
             federation=self._federation, agent_id=self._agent_id, delta_id=delta_id, sha256=sha256, rank=rank
         )
+        if base is not None:
+            request.base_version.CopyFrom(version_to_proto(base))
         with failpoints.around("rpc.query_upload"):
             response = self._calls.unary(self._stub.QueryUpload, request)
         if response.HasField("receipt"):
@@ -175,4 +205,11 @@ class CoordinatorClient:
         timeout = transfer_seconds(meta.total_bytes - resume.offset)
         with failpoints.around("rpc.submit_delta"):
             response = self._calls.unary(self._stub.SubmitDelta, parts, timeout=timeout)
+        self._note_pace(response)
         return receipt_from_proto(response.receipt)
+
+    def _note_pace(self, response: Any) -> None:
+        """Pass on the advice of an answer; of a coordinator that gives none, that there is none."""
+        if self._on_pace is not None:
+            after = response.pace.come_back_after
+            self._on_pace(after.seconds + after.nanos / 1e9)

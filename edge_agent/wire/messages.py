@@ -36,6 +36,11 @@ def version_from_proto(message: types_pb2.VersionId) -> GlobalVersion:
     return GlobalVersion(epoch=message.epoch, number=message.number, digest=message.digest)
 
 
+def version_to_proto(version: GlobalVersion) -> types_pb2.VersionId:
+    """Return a version's identity as a message."""
+    return types_pb2.VersionId(epoch=version.epoch, number=version.number, digest=version.digest)
+
+
 def status_from_proto(message: types_pb2.HeadStatus) -> HeadStatus:
     """Return the federation's state."""
     return HeadStatus(
@@ -65,12 +70,11 @@ def chunk_from_proto(message: types_pb2.Chunk) -> ChunkData:
 
 def header_to_proto(meta: DeltaMeta, *, federation: str, agent_id: str) -> types_pb2.DeltaHeader:
     """Return the announcement of a delta: everything that leaves the agent besides the payload."""
-    base = meta.base
     return types_pb2.DeltaHeader(
         federation=federation,
         agent_id=agent_id,
         delta_id=meta.delta_id,
-        base_version=types_pb2.VersionId(epoch=base.epoch, number=base.number, digest=base.digest),
+        base_version=version_to_proto(meta.base),
         base_model_digest=meta.base_model_digest,
         examples=meta.examples,
         local_steps=meta.local_steps,

@@ -14,8 +14,8 @@
     │   ├── RequestInvalid, DataUnusable, CalibrationMissing, StoreUnsafe
     │   ├── BackupForeign, BackupTooNew, BackupTruncated, BackupCorrupt
     ├── Unavailable              temporary: try again later, nothing was lost
-    │   ├── StoreUnreachable, StoreFull, QueueFull, UploadsBusy, UploadStalled, Draining, CoordinatorUnreachable,
-    │                           LocalProcessFailed, BackupOvertaken
+    │   ├── StoreUnreachable, StoreFull, QueueFull, AgentOverQuota, UploadsBusy, UploadStalled, Draining
+    │   ├── CoordinatorUnreachable, LocalProcessFailed, BackupOvertaken
     └── InvariantBroken          stop: going on would corrupt the federation
         ├── Fenced, HeadMoved, StoreCorrupt, AggregationInvalid
 
@@ -40,7 +40,7 @@ class AlignFedError(Exception):
 
     reason: ClassVar[str] = "INTERNAL"
 
-    def __init__(self, message: str, **metadata: object) -> None:
+    def __init__(self, message: str, /, **metadata: object) -> None:  # any name may come over the wire as a fact
         super().__init__(message)
         self.message = message
         self.metadata = {key: str(value) for key, value in metadata.items()}
@@ -311,9 +311,15 @@ class StoreFull(Unavailable):
 
 
 class QueueFull(Unavailable):
-    """As many deltas wait to be merged as the plan allows."""
+    """As many deltas wait to be merged as the plan and the coordinator allow."""
 
     reason = "QUEUE_FULL"
+
+
+class AgentOverQuota(Unavailable):
+    """The agent has as many uploads open, or as much unmerged in the store, as its share allows."""
+
+    reason = "AGENT_OVER_QUOTA"
 
 
 class UploadsBusy(Unavailable):

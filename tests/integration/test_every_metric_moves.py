@@ -39,6 +39,7 @@ from coordinator.worker.loop import Worker
 from coordinator.worker.metrics import WorkerMetrics
 from coordinator.worker.probes import Probes
 from tests.service import test_operating_metrics as elsewhere
+from tests.service import test_pace as pace
 from tests.support.metric_labels import values_of
 from tests.support.metric_names import Metric, metrics_of
 from tests.support.raw_client import RawClient, WireDelta
@@ -57,8 +58,10 @@ MOVED_ELSEWHERE = {
     "alignfed_tls_certificate_expiry_timestamp_seconds": (
         elsewhere.test_the_first_certificate_of_the_chain_to_expire_counts
     ),
+    "alignfed_paced_answers_total": pace.test_a_long_queue_asks_agents_to_come_back_later,
+    "alignfed_uploads_averted_total": pace.test_a_delta_that_will_be_too_old_at_its_turn_is_not_wanted,
 }
-"""Metrics that cannot move in this run, which has no TLS, and the tests that move them."""
+"""Metrics that cannot move in this run, which has neither TLS nor a long queue, and the tests that move them."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

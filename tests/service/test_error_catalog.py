@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from alignfed.errors import ERRORS_BY_REASON, AlignFedError, QueueFull, Unavailable
+from coordinator.service.rpc.convert import SPREAD
 from coordinator.service.rpc.errors import CATALOG, translated
 from coordinator.service.rpc.types import Context
 from tests.support.raw_client import refused
@@ -56,9 +57,20 @@ async def test_every_leaf_travels_with_its_reason(raising: Raise) -> None:
         refusal = await refused(raising(kind("do this next", fact=7)))
         assert (refusal.reason, refusal.domain) == (reason, "alignfed")
         assert refusal.code is CATALOG[kind].code
-        assert refusal.retry_seconds == CATALOG[kind].retry_after_seconds
+        hint = CATALOG[kind].retry_after_seconds
+        assert (refusal.retry_seconds is None) == (hint is None)
+        assert hint is None or SPREAD[0] * hint <= (refusal.retry_seconds or 0) <= SPREAD[1] * hint
         assert refusal.metadata == {"fact": "7"}
         assert refusal.message == "do this next"
+
+
+async def test_hints_follow_the_load_and_are_spread(raising: Raise) -> None:
+    refusals = [await refused(raising(QueueFull("later", retry_after_seconds=100.0, fact=7))) for _ in range(20)]
+    hints = {refusal.retry_seconds or 0.0 for refusal in refusals}
+    assert len(hints) > 15, "a fleet that was refused together would come back together"
+    assert min(hints) >= 100 * SPREAD[0]
+    assert max(hints) <= 100 * SPREAD[1]
+    assert all(refusal.metadata == {"fact": "7"} for refusal in refusals)
 
 
 async def test_an_unforeseen_error_reveals_only_a_correlation_id(

@@ -60,10 +60,13 @@ async def test_a_stream_that_never_sends_its_header_is_ended(start: Start, plan:
     assert refusal.reason == "UPLOAD_STALLED"
 
 
-async def test_an_upload_waits_in_line_until_a_slot_is_free(
+ONE_AT_A_TIME = {"upload_memory_bytes": CHUNK_BYTES, "stalled_grace_seconds": 60.0}
+
+
+async def test_an_upload_waits_in_line_until_there_is_memory_for_it(
     start: Start, plan: FederationPlan, base: VersionId, delta: WireDelta
 ) -> None:
-    running = await start(max_active_uploads=1)
+    running = await start(**ONE_AT_A_TIME)
     first = await open_upload(running, delta, chunks=1)
     second = WireDelta.of(plan, base, agent_id="agent-2", seed=2)
     waiting = asyncio.ensure_future(running.client.submit(second.messages()))
@@ -71,6 +74,53 @@ async def test_an_upload_waits_in_line_until_a_slot_is_free(
     assert running.metric("alignfed_uploads_in_progress") == 1
     await finish(first, delta, sent_chunks=1)
     assert (await waiting).receipt.state == pb.DELTA_STATE_QUEUED
+
+
+async def test_uploads_that_wait_for_their_agents_hold_nothing_that_others_need(
+    start: Start, plan: FederationPlan, base: VersionId
+) -> None:
+    running = await start(max_active_uploads=1)
+    calls = [await open_upload(running, WireDelta.of(plan, base), chunks=1) for _ in range(3)]
+    other = WireDelta.of(plan, base, agent_id="agent-2")
+    assert (await running.client.submit(other.messages())).receipt.state == pb.DELTA_STATE_QUEUED
+    for call in calls:
+        call.cancel()
+
+
+async def test_who_stalls_gives_way_to_who_waits(
+    start: Start, plan: FederationPlan, base: VersionId, delta: WireDelta
+) -> None:
+    running = await start(upload_memory_bytes=2 * CHUNK_BYTES, stalled_grace_seconds=0.2)
+    longest = await open_upload(running, delta, chunks=2)
+    shorter = await open_upload(running, WireDelta.of(plan, base, seed=1), chunks=1)
+    waiting = WireDelta.of(plan, base, agent_id="agent-2", seed=2)
+    assert (await running.client.submit(waiting.messages())).receipt.state == pb.DELTA_STATE_QUEUED
+    assert (await refused(longest)).reason == "UPLOAD_STALLED"
+    assert (await running.client.query(delta)).resume_offset == 2 * CHUNK_BYTES
+    assert not shorter.done(), "only as many give way as wait"
+    shorter.cancel()
+
+
+async def test_an_agent_has_a_few_uploads_open_at_a_time(
+    start: Start, plan: FederationPlan, base: VersionId, delta: WireDelta
+) -> None:
+    running = await start(max_agent_uploads=2)
+    calls = [await open_upload(running, WireDelta.of(plan, base), chunks=1) for _ in range(2)]
+    refusal = await refused(running.client.submit(delta.messages()))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "AGENT_OVER_QUOTA")
+    assert refusal.retry_seconds
+    other = WireDelta.of(plan, base, agent_id="agent-2")
+    assert (await running.client.submit(other.messages())).receipt.state == pb.DELTA_STATE_QUEUED
+    calls[0].cancel()
+
+    async def let_in() -> bool:
+        try:
+            return (await running.client.submit(delta.messages())).receipt.state == pb.DELTA_STATE_QUEUED
+        except grpc.RpcError:
+            return False
+
+    await eventually(let_in, what="the agent may upload again")
+    calls[1].cancel()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +131,7 @@ async def test_an_upload_waits_in_line_until_a_slot_is_free(
         ({"max_waiting_uploads": 0}, 20.0),
     ],
 )
-async def test_an_upload_that_finds_no_slot_is_told_when_to_come_back(
+async def test_an_upload_that_finds_no_memory_is_told_when_to_come_back(
     settings: dict[str, float],
     client_seconds: float | None,
     start: Start,
@@ -89,7 +139,7 @@ async def test_an_upload_that_finds_no_slot_is_told_when_to_come_back(
     base: VersionId,
     delta: WireDelta,
 ) -> None:
-    running = await start(max_active_uploads=1, **settings)
+    running = await start(**(ONE_AT_A_TIME | settings))
     first = await open_upload(running, delta, chunks=1)
     second = WireDelta.of(plan, base, agent_id="agent-2", seed=2)
     refusal = await refused(running.client.submit(second.messages(), timeout=client_seconds))
@@ -100,17 +150,17 @@ async def test_an_upload_that_finds_no_slot_is_told_when_to_come_back(
     assert (await running.client.submit(second.messages())).receipt.state == pb.DELTA_STATE_QUEUED
 
 
-async def test_a_vanished_client_frees_its_slot(
+async def test_a_vanished_client_frees_its_memory(
     start: Start, plan: FederationPlan, base: VersionId, delta: WireDelta
 ) -> None:
-    running = await start(max_active_uploads=1)
+    running = await start(**ONE_AT_A_TIME)
     for _ in range(3):
         (await open_upload(running, delta, chunks=1)).cancel()
 
         async def free() -> bool:
             return running.metric("alignfed_uploads_in_progress") == 0
 
-        await eventually(free, what="the slot is free")
+        await eventually(free, what="the memory is free")
         delta = WireDelta.of(plan, base)
     assert (await running.client.submit(delta.messages())).receipt.state == pb.DELTA_STATE_QUEUED
 
@@ -118,8 +168,8 @@ async def test_a_vanished_client_frees_its_slot(
 async def test_open_uploads_hold_one_chunk_each_and_waiting_ones_next_to_nothing(
     start: Start, store: WatchedStore
 ) -> None:
-    """Twelve uploads of 6 MiB against a store that does not answer: what gets in is counted where it must stop."""
-    running = await start(max_active_uploads=4, store_timeout_seconds=60.0)
+    """Twelve uploads of 6 MiB against a store that does not answer, and memory for four."""
+    running = await start(upload_memory_bytes=4 * MIB, max_agent_uploads=12, store_timeout_seconds=60.0)
     plan = await seed_federation(store, wire_plan("big", columns=6 * MIB // 8, chunk_bytes=MIB))
     base = (await store.versions.head("big")).id
     deltas = [WireDelta.of(plan, base, seed=seed) for seed in range(12)]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -21,6 +22,8 @@ from alignfed.plan import FederationPlan
 from alignfed.v1 import operator_service_pb2 as operator_pb
 from coordinator.domain import VersionId
 from coordinator.ports import Store
+from edge_agent.domain import GlobalVersion, ResumeAt
+from edge_agent.wire.client import CoordinatorClient
 from tests.service.conftest import Running
 from tests.support.golden_descriptor import golden
 from tests.support.raw_client import WireDelta, payload_of
@@ -156,6 +159,58 @@ async def test_an_agent_of_another_generation_takes_part(
     )
     assert asked.receipt.state == 1
     assert (await store.deltas.depth(plan.federation)).queued == 1
+
+
+@pytest.mark.parametrize("generation", ["older", "golden"])
+async def test_a_new_agent_is_content_with_a_coordinator_of_yesterday(generation: str) -> None:
+    """It knows neither pace nor the base version in a query: it is asked all the same, and nothing is read into it."""
+    asked: list[Any] = []
+    contract = GENERATIONS[generation]()
+    async with yesterday(contract, asked) as port:
+        advice: list[float] = []
+        client = CoordinatorClient(f"127.0.0.1:{port}", federation="fed", agent_id="agent-1", on_pace=advice.append)
+        try:
+            status = await asyncio.to_thread(client.global_version, after=3)
+            base = GlobalVersion(epoch=1, number=3, digest="ab" * 32)
+            answer = await asyncio.to_thread(client.query_upload, str(uuid.uuid4()), "cd" * 32, rank=2, base=base)
+        finally:
+            client.close()
+    assert (status.head.number, advice) == (7, [0.0])
+    assert answer == ResumeAt(offset=2048)
+    assert [request.agent_id for request in asked] == ["agent-1", "agent-1"]
+    assert not any(field.name == "base_version" for field, _ in asked[1].ListFields())
+
+
+@asynccontextmanager
+async def yesterday(contract: FileDescriptorSet, asked: list[Any]) -> AsyncIterator[int]:
+    """Serve two methods of an old contract, as an old coordinator would; note the requests as it understands them."""
+    pool = descriptor_pool.DescriptorPool()
+    for file in contract.file:
+        pool.Add(file)
+
+    def handler(method: str, answer: dict[str, Any]) -> Any:
+        found = pool.FindServiceByName("alignfed.v1.AgentService").FindMethodByName(method)
+        request, response = (message_factory.GetMessageClass(it) for it in (found.input_type, found.output_type))
+
+        async def handle(message: Any, _context: Any) -> Any:
+            asked.append(message)
+            return response(**answer)
+
+        return grpc.unary_unary_rpc_method_handler(handle, request.FromString, lambda it: it.SerializeToString())
+
+    status = {"head": {"epoch": 1, "number": 7, "digest": "ab" * 32}}
+    methods = {
+        "GetGlobalVersion": handler("GetGlobalVersion", {"status": status}),
+        "QueryUpload": handler("QueryUpload", {"status": status, "resume_offset": 2048}),
+    }
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("alignfed.v1.AgentService", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
 
 
 async def test_an_operator_of_another_generation_sees_the_federation(

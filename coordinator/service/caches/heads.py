@@ -140,13 +140,13 @@ class HeadCache:
                 logger.warning("head feed broken reason=%s retry_seconds=%.1f", error.reason, backoff_seconds)
             except Exception:
                 logger.exception("head feed failed retry_seconds=%.1f", backoff_seconds)
-            await self._clock.sleep(_jittered(backoff_seconds))
+            await self._clock.sleep(jittered(backoff_seconds))
             backoff_seconds = min(backoff_seconds * 2, _LONGEST_BACKOFF_SECONDS)
 
     async def reread(self) -> None:
         """Re-read every known head now and then, until cancelled."""
         while True:
-            await self._clock.sleep(_jittered(self._reread_seconds))
+            await self._clock.sleep(jittered(self._reread_seconds))
             try:
                 await self._refresh_all()
             except AlignFedError as error:
@@ -191,6 +191,6 @@ class HeadCache:
             logger.warning("head not re-read federation=%s reason=%s", federation, error.reason)
 
 
-def _jittered(seconds: float) -> float:
+def jittered(seconds: float) -> float:
     """Return `seconds` give or take a fifth, so that processes do not read in step."""
     return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing

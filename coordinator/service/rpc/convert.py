@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 from google.protobuf.duration_pb2 import Duration
@@ -28,6 +29,9 @@ from coordinator.domain import (
     VersionRecord,
 )
 from coordinator.service.admission import MAX_INTEGER, DeltaHeader
+
+SPREAD = (0.75, 1.5)
+"""Times after which to come back are multiplied by a random factor between these."""
 
 _LABEL = re.compile(r"[A-Za-z0-9 ._:+-]{0,64}")
 
@@ -60,9 +64,21 @@ def wait_seconds(message: Duration, *, longest: float) -> float:
     return min(max(message.seconds + message.nanos / 1e9, 0.0), longest)
 
 
+def spread_duration(seconds: float) -> Duration:
+    """Return a time to wait as a message, times a random factor of `SPREAD`: who is told together comes apart."""
+    message = Duration()
+    message.FromMilliseconds(round(seconds * random.uniform(*SPREAD) * 1000))  # noqa: S311 - spreads load, guards nothing
+    return message
+
+
 def version_id_to_proto(value: VersionId) -> pb.VersionId:
     """Return a version's identity as a message."""
     return pb.VersionId(epoch=value.epoch, number=value.number, digest=value.digest)
+
+
+def version_id_from_proto(message: pb.VersionId) -> VersionId:
+    """Return a version's identity, unchecked."""
+    return VersionId(epoch=message.epoch, number=message.number, digest=message.digest)
 
 
 def head_to_proto(head: Head) -> pb.HeadStatus:
@@ -101,12 +117,11 @@ def chunk_from_proto(message: pb.Chunk) -> ChunkData:
 
 def header_from_proto(message: pb.DeltaHeader) -> DeltaHeader:
     """Return the delta header of a message, unchecked."""
-    base = message.base_version
     return DeltaHeader(
         federation=message.federation,
         agent_id=message.agent_id,
         delta_id=message.delta_id,
-        base=VersionId(epoch=base.epoch, number=base.number, digest=base.digest),
+        base=version_id_from_proto(message.base_version),
         base_model_digest=message.base_model_digest,
         examples=message.examples,
         local_steps=message.local_steps,

@@ -1,7 +1,8 @@
 """The catalog: what a client sees of every error, and the one place where exceptions become gRPC statuses.
 
 Clients branch on `google.rpc.ErrorInfo.reason`; the status code tells proxies and generic clients what kind of failure
-it is. Retry hints travel as `google.rpc.RetryInfo`.
+it is. Retry hints travel as `google.rpc.RetryInfo`: from the error where whoever raised it knew the load, else from the
+catalog, and spread in both cases, so that a fleet that was refused together does not come back together.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -25,6 +25,7 @@ from alignfed import errors
 from alignfed.errors import ERROR_DOMAIN, AlignFedError, InvariantBroken
 from alignfed.tracing.spans import fail_current
 from coordinator.service.bounds import store_silent, within
+from coordinator.service.rpc.convert import spread_duration
 from coordinator.service.rpc.types import Context
 
 logger = logging.getLogger(__name__)
@@ -33,10 +34,13 @@ logger = logging.getLogger(__name__)
 MAX_MESSAGE_CHARS = 800
 MAX_METADATA_CHARS = 120
 
+RETRY_AFTER = "retry_after_seconds"
+"""Fact of an error that says when to come back; it travels as RetryInfo and not among the others."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PublicStatus:
-    """How one kind of error looks from outside; `retry_after_seconds` is set where waiting helps."""
+    """How one kind of error looks from outside; `retry_after_seconds`, not spread yet, is set where waiting helps."""
 
     code: grpc.StatusCode
     retry_after_seconds: float | None = None
@@ -82,11 +86,11 @@ CATALOG: dict[type[AlignFedError], PublicStatus] = {
     errors.DeltaNormTooLarge: _PRECONDITION,
     errors.CandidateGated: _PRECONDITION,
     errors.DroppedByOperator: _PRECONDITION,
+    errors.DeadLetterExpired: _PRECONDITION,
     errors.RequestInvalid: _INVALID,
     errors.DataUnusable: _INVALID,
     errors.CalibrationMissing: _PRECONDITION,
     errors.StoreUnsafe: _PRECONDITION,
-    errors.DeadLetterExpired: _PRECONDITION,
     errors.BackupForeign: _INVALID,
     errors.BackupTooNew: _INVALID,
     errors.BackupTruncated: _DAMAGED,
@@ -94,6 +98,7 @@ CATALOG: dict[type[AlignFedError], PublicStatus] = {
     errors.StoreUnreachable: PublicStatus(grpc.StatusCode.UNAVAILABLE, 2.0),
     errors.StoreFull: PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, 15.0),
     errors.QueueFull: PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, 15.0),
+    errors.AgentOverQuota: PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, 15.0),
     errors.UploadsBusy: PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, 5.0),
     errors.UploadStalled: PublicStatus(grpc.StatusCode.DEADLINE_EXCEEDED, 1.0),
     errors.Draining: PublicStatus(grpc.StatusCode.UNAVAILABLE, 1.0),
@@ -115,12 +120,13 @@ def status_of(error: AlignFedError) -> grpc.Status:
         error_details_pb2.ErrorInfo(
             reason=error.reason,
             domain=ERROR_DOMAIN,
-            metadata={key: _plain(value, MAX_METADATA_CHARS) for key, value in error.metadata.items()},
+            metadata={
+                key: _plain(value, MAX_METADATA_CHARS) for key, value in error.metadata.items() if key != RETRY_AFTER
+            },
         )
     ]
     if public.retry_after_seconds is not None:
-        delay = Duration()
-        delay.FromMilliseconds(round(public.retry_after_seconds * 1000))
+        delay = spread_duration(float(error.metadata.get(RETRY_AFTER, public.retry_after_seconds)))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     return _status(public.code, _plain(error.message, MAX_MESSAGE_CHARS), details)
 

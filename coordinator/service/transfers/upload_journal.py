@@ -95,6 +95,15 @@ class UploadJournal:
             annotate(outcome=entry.outcome)
             self._metrics.uploads.labels(entry.federation, entry.outcome).inc()
 
+    @contextmanager
+    def averting(self, federation: str) -> Iterator[None]:
+        """Count an upload that need not begin, when the body finds that it would be refused."""
+        try:
+            yield
+        except AlignFedError as error:
+            self._metrics.uploads_averted.labels(federation, error.reason).inc()
+            raise
+
 
 def _outcome(error: BaseException) -> str:
     match error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
@@ -14,22 +15,20 @@ from alignfed.errors import (
     Rejected,
     Unavailable,
     UploadStalled,
-    VersionNotFound,
 )
 from alignfed.tracing.spans import Tracer, current_traceparent, span
-from coordinator.backends import refusals
-from coordinator.domain import BlobRef, DeltaRecord, Receipt
+from coordinator.domain import BlobRef, DeltaRecord, Receipt, VersionId
 from coordinator.ports import Clock, Store
-from coordinator.service import admission
 from coordinator.service.admission import DeltaHeader, DeltaRef
-from coordinator.service.bounds import DrainSwitch, Slots, store_silent, within
+from coordinator.service.bounds import DrainSwitch, store_silent, within
 from coordinator.service.caches.heads import HeadCache
 from coordinator.service.caches.plans import KnownFederation, Plans
-from coordinator.service.caches.roster import Roster
-from coordinator.service.caches.versions import RecentVersions
+from coordinator.service.caches.unfinished import Unfinished
 from coordinator.service.config import ServiceConfig
+from coordinator.service.transfers.gate import UploadGate
 from coordinator.service.transfers.payloads import PayloadWriter
 from coordinator.service.transfers.upload_journal import UploadEntry, UploadJournal
+from coordinator.service.transfers.welcome import Welcome
 
 UploadMessage = DeltaHeader | ChunkData
 
@@ -51,9 +50,9 @@ class UploadPorts:
     store: Store
     clock: Clock
     plans: Plans
-    roster: Roster
     heads: HeadCache
-    versions: RecentVersions
+    welcome: Welcome
+    unfinished: Unfinished
     journal: UploadJournal
     drain: DrainSwitch
     tracer: Tracer
@@ -84,32 +83,39 @@ class _Admitted:
 
 
 class Uploads:
-    """Receives deltas in bounded memory: a bounded number at a time, one chunk of each."""
+    """Receives deltas in bounded memory, one chunk of each at a time; stores a bounded number of chunks at a time."""
 
     def __init__(self, ports: UploadPorts, config: ServiceConfig) -> None:
         self._ports = ports
         self._config = config
-        self._slots = Slots(active=config.max_active_uploads, waiting=config.max_waiting_uploads)
+        self._storing = asyncio.Semaphore(config.max_active_uploads)
+        self._gate = UploadGate(
+            memory_bytes=config.upload_memory_bytes,
+            line=config.max_waiting_uploads,
+            per_agent=config.max_agent_uploads,
+            grace_seconds=config.stalled_grace_seconds,
+        )
 
-    async def query(self, ref: DeltaRef, *, rank: int = 0) -> Receipt | int:
+    async def query(self, ref: DeltaRef, *, rank: int = 0, base: VersionId | None = None) -> Receipt | int:
         """Return the delta's receipt, or the offset where its upload resumes (0 when nothing is held).
 
         Args:
             ref: The delta.
             rank: Its LoRA rank; 0 for the plan's.
+            base: Its base version, of who is about to upload it and wants to know whether it would be taken.
 
         Raises:
-            UnknownFederation, UnknownAgent, AgentRevoked: Of who asks.
-            HeaderInvalid: The id or digest is malformed.
-            DeltaIdConflict: The id was used for other content or by another agent.
+            UnknownFederation, UnknownAgent, AgentRevoked, HeaderInvalid, DeltaIdConflict: See `Welcome.known`.
             RankMismatch: The plan takes no deltas of that rank.
+            Rejected, QueueFull, AgentOverQuota: A delta of `base` would be refused; see `Welcome.check_wanted`.
         """
         known = await self._ports.plans.get(ref.federation)
-        await self._ports.roster.admit(ref.federation, ref.agent_id)
-        admission.check_ref(ref)
-        receipt = await self._ports.store.deltas.receipt(ref.federation, ref.delta_id)
+        receipt = await self._ports.welcome.known(ref)
         if receipt is not None:
-            return admission.check_receipt(receipt, ref)
+            return receipt
+        if base is not None:
+            with self._ports.journal.averting(ref.federation):
+                await self._ports.welcome.check_wanted(ref, base, known)
         blob = _blob_of(ref, known, rank=rank or known.plan.lora.rank)
         parts = await self._ports.store.blobs.stored_parts(blob.blob_id, blob.parts)
         return min(parts * blob.part_bytes, blob.total_bytes)
@@ -144,7 +150,12 @@ class Uploads:
                 return Acknowledgement(federation=header.federation, receipt=receipt)
             upload = _Admitted.of(header, known)
             del header  # with its manifest: nothing but the reference is kept while the upload waits and runs
-            async with self._slots.hold(wait_seconds=self._patience(deadline_seconds)):
+            delta = upload.delta
+            async with self._gate.open(
+                (delta.federation, delta.agent_id),
+                min(delta.payload.part_bytes, delta.payload.total_bytes),
+                wait_seconds=self._patience(deadline_seconds),
+            ):
                 self._ports.drain.check()
                 with entry.in_progress():
                     delta = await self._receive(upload, messages, entry)
@@ -152,7 +163,9 @@ class Uploads:
             return Acknowledgement(federation=upload.delta.federation, receipt=receipt)
 
     async def _header(self, messages: AsyncIterator[UploadMessage]) -> DeltaHeader:
-        message = await self._next(messages)
+        seconds = self._config.progress_timeout_seconds
+        async with within(seconds, lambda: _stalled(seconds)):
+            message = await anext(messages, None)
         if not isinstance(message, DeltaHeader):
             what = "ended" if message is None else "began with a chunk"
             raise HeaderMissing(f"the upload {what} before its header: send the header first")
@@ -160,33 +173,10 @@ class Uploads:
 
     async def _admit(self, header: DeltaHeader, known: KnownFederation) -> Receipt | None:
         """Check everything that needs no payload; return the receipt of a delta that was accepted before."""
-        federation = header.federation
-        await self._ports.roster.admit(federation, header.agent_id)
-        admission.check_ref(header.ref)
-        receipt = await self._ports.store.deltas.receipt(federation, header.delta_id)
-        if receipt is not None:
-            return admission.check_receipt(receipt, header.ref)
-        form = known.delta_form(header.rank)
-        admission.check_against_plan(header, known.plan, tensors=form.tensors, payload_bytes=form.layout.total_bytes)
-        await self._check_base(header)
-        depth = await self._ports.store.deltas.depth(federation)
-        if depth.queued >= known.plan.limits.max_queue_deltas:
-            raise refusals.queue_full(known.plan.limits.max_queue_deltas)
-        return None
-
-    async def _check_base(self, header: DeltaHeader) -> None:
-        head = await self._ports.heads.head(header.federation)
-        if header.base.number > head.id.number:  # another coordinator may have told the agent first
-            head = await self._ports.heads.refresh(header.federation)
-        admission.check_base(header.base, head)
-        versions = self._ports.versions
-        try:
-            published = await versions.get(header.federation, header.base.number)
-            if published.id != header.base:  # the record in memory may be of before a failover
-                published = await versions.read(header.federation, header.base.number)
-        except VersionNotFound:
-            published = None
-        admission.check_branch(header.base, published)
+        receipt = await self._ports.welcome.known(header.ref)
+        if receipt is None:
+            await self._ports.welcome.check_header(header, known)
+        return receipt
 
     async def _receive(
         self, upload: _Admitted, messages: AsyncIterator[UploadMessage], entry: UploadEntry
@@ -204,11 +194,13 @@ class Uploads:
             prefix=upload.prefix,
             store_timeout_seconds=self._config.store_timeout_seconds,
         )
+        self._ports.unfinished.begun(delta.federation, delta.payload.blob_id, delta.agent_id)
         await writer.open(delta.federation, at=clock.now())
         while (message := await self._next(messages)) is not None:
             if isinstance(message, DeltaHeader):
                 raise HeaderRepeated("the upload sent a second header: open one stream per delta")
-            await writer.write(message)
+            async with self._storing:  # not held while the agent takes its time
+                await writer.write(message)
             entry.stored(len(message.data))
         try:
             await writer.finish()
@@ -222,6 +214,7 @@ class Uploads:
                 delta = dataclasses.replace(delta, trace_context=current_traceparent())
                 async with self._store_answers():
                     receipt = await self._ports.store.deltas.accept(delta)
+            self._ports.unfinished.ended(delta.federation, delta.payload.blob_id)
         except Rejected:  # the head or the agent changed while the payload arrived: nobody will ever want it
             await self._drop(delta)
             raise
@@ -234,6 +227,7 @@ class Uploads:
         with suppress(Unavailable):  # what stays is unclaimed and swept later
             async with self._store_answers():
                 await self._ports.store.blobs.delete(delta.federation, delta.payload.blob_id)
+            self._ports.unfinished.ended(delta.federation, delta.payload.blob_id)
 
     def _store_answers(self) -> AbstractAsyncContextManager[None]:
         seconds = self._config.store_timeout_seconds
@@ -241,7 +235,7 @@ class Uploads:
 
     async def _next(self, messages: AsyncIterator[UploadMessage]) -> UploadMessage | None:
         seconds = self._config.progress_timeout_seconds
-        async with within(seconds, lambda: _stalled(seconds)):
+        async with self._gate.awaiting_message(seconds, lambda: _stalled(seconds)):
             return await anext(messages, None)
 
     def _patience(self, deadline_seconds: float | None) -> float:
@@ -261,5 +255,6 @@ def _blob_of(ref: DeltaRef, known: KnownFederation, *, rank: int) -> BlobRef:
 
 def _stalled(seconds: float) -> UploadStalled:
     return UploadStalled(
-        f"nothing arrived for {seconds:g} s: what did arrive is kept; ask QueryUpload for the offset and resume"
+        f"nothing arrived for {seconds:g} s, or for less while others wait: what did arrive is kept; "
+        "ask QueryUpload for the offset and resume"
     )

@@ -26,7 +26,7 @@ from alignfed.v1 import types_pb2 as alignfed_dot_v1_dot_types__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61lignfed/v1/agent_service.proto\x12\x0b\x61lignfed.v1\x1a\x17\x61lignfed/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"r\n\x14RegisterAgentRequest\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x34\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x1e.alignfed.v1.AgentCapabilities\"k\n\x15RegisterAgentResponse\x12)\n\x04plan\x18\x01 \x01(\x0b\x32\x1b.alignfed.v1.FederationPlan\x12\'\n\x06status\x18\x02 \x01(\x0b\x32\x17.alignfed.v1.HeadStatus\"\x98\x01\n\x17GetGlobalVersionRequest\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x19\n\x0c\x61\x66ter_number\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12+\n\x08max_wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\n\r_after_number\"C\n\x18GetGlobalVersionResponse\x12\'\n\x06status\x18\x01 \x01(\x0b\x32\x17.alignfed.v1.HeadStatus\"B\n\x1aWatchGlobalVersionsRequest\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\"F\n\x1bWatchGlobalVersionsResponse\x12\'\n\x06status\x18\x01 \x01(\x0b\x32\x17.alignfed.v1.HeadStatus\"t\n\x16\x44ownloadAdapterRequest\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12&\n\x04kind\x18\x04 \x01(\x0e\x32\x18.alignfed.v1.AdapterKind\"t\n\x17\x44ownloadAdapterResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.alignfed.v1.AdapterHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.alignfed.v1.ChunkH\x00\x42\x06\n\x04part\"j\n\x12QueryUploadRequest\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65lta_id\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x0c\n\x04rank\x18\x05 \x01(\r\"\x8c\x01\n\x13QueryUploadResponse\x12\'\n\x07receipt\x18\x01 \x01(\x0b\x32\x14.alignfed.v1.ReceiptH\x00\x12\x17\n\rresume_offset\x18\x02 \x01(\x04H\x00\x12\'\n\x06status\x18\x03 \x01(\x0b\x32\x17.alignfed.v1.HeadStatusB\n\n\x08progress\"m\n\x12SubmitDeltaRequest\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x18.alignfed.v1.DeltaHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.alignfed.v1.ChunkH\x00\x42\x06\n\x04part\"e\n\x13SubmitDeltaResponse\x12%\n\x07receipt\x18\x01 \x01(\x0b\x32\x14.alignfed.v1.Receipt\x12\'\n\x06status\x18\x02 \x01(\x0b\x32\x17.alignfed.v1.HeadStatus2\xb9\x04\n\x0c\x41gentService\x12V\n\rRegisterAgent\x12!.alignfed.v1.RegisterAgentRequest\x1a\".alignfed.v1.RegisterAgentResponse\x12_\n\x10GetGlobalVersion\x12$.alignfed.v1.GetGlobalVersionRequest\x1a%.alignfed.v1.GetGlobalVersionResponse\x12j\n\x13WatchGlobalVersions\x12\'.alignfed.v1.WatchGlobalVersionsRequest\x1a(.alignfed.v1.WatchGlobalVersionsResponse0\x01\x12^\n\x0f\x44ownloadAdapter\x12#.alignfed.v1.DownloadAdapterRequest\x1a$.alignfed.v1.DownloadAdapterResponse0\x01\x12P\n\x0bQueryUpload\x12\x1f.alignfed.v1.QueryUploadRequest\x1a .alignfed.v1.QueryUploadResponse\x12R\n\x0bSubmitDelta\x12\x1f.alignfed.v1.SubmitDeltaRequest\x1a .alignfed.v1.SubmitDeltaResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61lignfed/v1/agent_service.proto\x12\x0b\x61lignfed.v1\x1a\x17\x61lignfed/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"r\n\x14RegisterAgentRequest\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x34\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x1e.alignfed.v1.AgentCapabilities\"k\n\x15RegisterAgentResponse\x12)\n\x04plan\x18\x01 \x01(\x0b\x32\x1b.alignfed.v1.FederationPlan\x12\'\n\x06status\x18\x02 \x01(\x0b\x32\x17.alignfed.v1.HeadStatus\"\x98\x01\n\x17GetGlobalVersionRequest\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x19\n\x0c\x61\x66ter_number\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12+\n\x08max_wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\n\r_after_number\"d\n\x18GetGlobalVersionResponse\x12\'\n\x06status\x18\x01 \x01(\x0b\x32\x17.alignfed.v1.HeadStatus\x12\x1f\n\x04pace\x18\x02 \x01(\x0b\x32\x11.alignfed.v1.Pace\"X\n\x04Pace\x12\x32\n\x0f\x63ome_back_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x14oldest_wanted_number\x18\x02 \x01(\x04\"B\n\x1aWatchGlobalVersionsRequest\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\"g\n\x1bWatchGlobalVersionsResponse\x12\'\n\x06status\x18\x01 \x01(\x0b\x32\x17.alignfed.v1.HeadStatus\x12\x1f\n\x04pace\x18\x02 \x01(\x0b\x32\x11.alignfed.v1.Pace\"t\n\x16\x44ownloadAdapterRequest\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12&\n\x04kind\x18\x04 \x01(\x0e\x32\x18.alignfed.v1.AdapterKind\"t\n\x17\x44ownloadAdapterResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.alignfed.v1.AdapterHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.alignfed.v1.ChunkH\x00\x42\x06\n\x04part\"\x98\x01\n\x12QueryUploadRequest\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65lta_id\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x0c\n\x04rank\x18\x05 \x01(\r\x12,\n\x0c\x62\x61se_version\x18\x06 \x01(\x0b\x32\x16.alignfed.v1.VersionId\"\x8c\x01\n\x13QueryUploadResponse\x12\'\n\x07receipt\x18\x01 \x01(\x0b\x32\x14.alignfed.v1.ReceiptH\x00\x12\x17\n\rresume_offset\x18\x02 \x01(\x04H\x00\x12\'\n\x06status\x18\x03 \x01(\x0b\x32\x17.alignfed.v1.HeadStatusB\n\n\x08progress\"m\n\x12SubmitDeltaRequest\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x18.alignfed.v1.DeltaHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.alignfed.v1.ChunkH\x00\x42\x06\n\x04part\"\x86\x01\n\x13SubmitDeltaResponse\x12%\n\x07receipt\x18\x01 \x01(\x0b\x32\x14.alignfed.v1.Receipt\x12\'\n\x06status\x18\x02 \x01(\x0b\x32\x17.alignfed.v1.HeadStatus\x12\x1f\n\x04pace\x18\x03 \x01(\x0b\x32\x11.alignfed.v1.Pace2\xb9\x04\n\x0c\x41gentService\x12V\n\rRegisterAgent\x12!.alignfed.v1.RegisterAgentRequest\x1a\".alignfed.v1.RegisterAgentResponse\x12_\n\x10GetGlobalVersion\x12$.alignfed.v1.GetGlobalVersionRequest\x1a%.alignfed.v1.GetGlobalVersionResponse\x12j\n\x13WatchGlobalVersions\x12\'.alignfed.v1.WatchGlobalVersionsRequest\x1a(.alignfed.v1.WatchGlobalVersionsResponse0\x01\x12^\n\x0f\x44ownloadAdapter\x12#.alignfed.v1.DownloadAdapterRequest\x1a$.alignfed.v1.DownloadAdapterResponse0\x01\x12P\n\x0bQueryUpload\x12\x1f.alignfed.v1.QueryUploadRequest\x1a .alignfed.v1.QueryUploadResponse\x12R\n\x0bSubmitDelta\x12\x1f.alignfed.v1.SubmitDeltaRequest\x1a .alignfed.v1.SubmitDeltaResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,23 +40,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETGLOBALVERSIONREQUEST']._serialized_start=331
   _globals['_GETGLOBALVERSIONREQUEST']._serialized_end=483
   _globals['_GETGLOBALVERSIONRESPONSE']._serialized_start=485
-  _globals['_GETGLOBALVERSIONRESPONSE']._serialized_end=552
-  _globals['_WATCHGLOBALVERSIONSREQUEST']._serialized_start=554
-  _globals['_WATCHGLOBALVERSIONSREQUEST']._serialized_end=620
-  _globals['_WATCHGLOBALVERSIONSRESPONSE']._serialized_start=622
-  _globals['_WATCHGLOBALVERSIONSRESPONSE']._serialized_end=692
-  _globals['_DOWNLOADADAPTERREQUEST']._serialized_start=694
-  _globals['_DOWNLOADADAPTERREQUEST']._serialized_end=810
-  _globals['_DOWNLOADADAPTERRESPONSE']._serialized_start=812
-  _globals['_DOWNLOADADAPTERRESPONSE']._serialized_end=928
-  _globals['_QUERYUPLOADREQUEST']._serialized_start=930
-  _globals['_QUERYUPLOADREQUEST']._serialized_end=1036
-  _globals['_QUERYUPLOADRESPONSE']._serialized_start=1039
-  _globals['_QUERYUPLOADRESPONSE']._serialized_end=1179
-  _globals['_SUBMITDELTAREQUEST']._serialized_start=1181
-  _globals['_SUBMITDELTAREQUEST']._serialized_end=1290
-  _globals['_SUBMITDELTARESPONSE']._serialized_start=1292
-  _globals['_SUBMITDELTARESPONSE']._serialized_end=1393
-  _globals['_AGENTSERVICE']._serialized_start=1396
-  _globals['_AGENTSERVICE']._serialized_end=1965
+  _globals['_GETGLOBALVERSIONRESPONSE']._serialized_end=585
+  _globals['_PACE']._serialized_start=587
+  _globals['_PACE']._serialized_end=675
+  _globals['_WATCHGLOBALVERSIONSREQUEST']._serialized_start=677
+  _globals['_WATCHGLOBALVERSIONSREQUEST']._serialized_end=743
+  _globals['_WATCHGLOBALVERSIONSRESPONSE']._serialized_start=745
+  _globals['_WATCHGLOBALVERSIONSRESPONSE']._serialized_end=848
+  _globals['_DOWNLOADADAPTERREQUEST']._serialized_start=850
+  _globals['_DOWNLOADADAPTERREQUEST']._serialized_end=966
+  _globals['_DOWNLOADADAPTERRESPONSE']._serialized_start=968
+  _globals['_DOWNLOADADAPTERRESPONSE']._serialized_end=1084
+  _globals['_QUERYUPLOADREQUEST']._serialized_start=1087
+  _globals['_QUERYUPLOADREQUEST']._serialized_end=1239
+  _globals['_QUERYUPLOADRESPONSE']._serialized_start=1242
+  _globals['_QUERYUPLOADRESPONSE']._serialized_end=1382
+  _globals['_SUBMITDELTAREQUEST']._serialized_start=1384
+  _globals['_SUBMITDELTAREQUEST']._serialized_end=1493
+  _globals['_SUBMITDELTARESPONSE']._serialized_start=1496
+  _globals['_SUBMITDELTARESPONSE']._serialized_end=1630
+  _globals['_AGENTSERVICE']._serialized_start=1633
+  _globals['_AGENTSERVICE']._serialized_end=2202
 # @@protoc_insertion_point(module_scope)

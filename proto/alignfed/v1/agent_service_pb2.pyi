@@ -40,10 +40,20 @@ class GetGlobalVersionRequest(_message.Message):
     def __init__(self, federation: _Optional[str] = ..., agent_id: _Optional[str] = ..., after_number: _Optional[int] = ..., max_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetGlobalVersionResponse(_message.Message):
-    __slots__ = ("status",)
+    __slots__ = ("status", "pace")
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    PACE_FIELD_NUMBER: _ClassVar[int]
     status: _types_pb2.HeadStatus
-    def __init__(self, status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+    pace: Pace
+    def __init__(self, status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ..., pace: _Optional[_Union[Pace, _Mapping]] = ...) -> None: ...
+
+class Pace(_message.Message):
+    __slots__ = ("come_back_after", "oldest_wanted_number")
+    COME_BACK_AFTER_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_WANTED_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    come_back_after: _duration_pb2.Duration
+    oldest_wanted_number: int
+    def __init__(self, come_back_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., oldest_wanted_number: _Optional[int] = ...) -> None: ...
 
 class WatchGlobalVersionsRequest(_message.Message):
     __slots__ = ("federation", "agent_id")
@@ -54,10 +64,12 @@ class WatchGlobalVersionsRequest(_message.Message):
     def __init__(self, federation: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
 
 class WatchGlobalVersionsResponse(_message.Message):
-    __slots__ = ("status",)
+    __slots__ = ("status", "pace")
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    PACE_FIELD_NUMBER: _ClassVar[int]
     status: _types_pb2.HeadStatus
-    def __init__(self, status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+    pace: Pace
+    def __init__(self, status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ..., pace: _Optional[_Union[Pace, _Mapping]] = ...) -> None: ...
 
 class DownloadAdapterRequest(_message.Message):
     __slots__ = ("federation", "number", "offset", "kind")
@@ -80,18 +92,20 @@ class DownloadAdapterResponse(_message.Message):
     def __init__(self, header: _Optional[_Union[_types_pb2.AdapterHeader, _Mapping]] = ..., chunk: _Optional[_Union[_types_pb2.Chunk, _Mapping]] = ...) -> None: ...
 
 class QueryUploadRequest(_message.Message):
-    __slots__ = ("federation", "agent_id", "delta_id", "sha256", "rank")
+    __slots__ = ("federation", "agent_id", "delta_id", "sha256", "rank", "base_version")
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     DELTA_ID_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     federation: str
     agent_id: str
     delta_id: str
     sha256: str
     rank: int
-    def __init__(self, federation: _Optional[str] = ..., agent_id: _Optional[str] = ..., delta_id: _Optional[str] = ..., sha256: _Optional[str] = ..., rank: _Optional[int] = ...) -> None: ...
+    base_version: _types_pb2.VersionId
+    def __init__(self, federation: _Optional[str] = ..., agent_id: _Optional[str] = ..., delta_id: _Optional[str] = ..., sha256: _Optional[str] = ..., rank: _Optional[int] = ..., base_version: _Optional[_Union[_types_pb2.VersionId, _Mapping]] = ...) -> None: ...
 
 class QueryUploadResponse(_message.Message):
     __slots__ = ("receipt", "resume_offset", "status")
@@ -112,9 +126,11 @@ class SubmitDeltaRequest(_message.Message):
     def __init__(self, header: _Optional[_Union[_types_pb2.DeltaHeader, _Mapping]] = ..., chunk: _Optional[_Union[_types_pb2.Chunk, _Mapping]] = ...) -> None: ...
 
 class SubmitDeltaResponse(_message.Message):
-    __slots__ = ("receipt", "status")
+    __slots__ = ("receipt", "status", "pace")
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    PACE_FIELD_NUMBER: _ClassVar[int]
     receipt: _types_pb2.Receipt
     status: _types_pb2.HeadStatus
-    def __init__(self, receipt: _Optional[_Union[_types_pb2.Receipt, _Mapping]] = ..., status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ...) -> None: ...
+    pace: Pace
+    def __init__(self, receipt: _Optional[_Union[_types_pb2.Receipt, _Mapping]] = ..., status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ..., pace: _Optional[_Union[Pace, _Mapping]] = ...) -> None: ...

@@ -8,14 +8,16 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from alignfed.layout import layout_of
 from alignfed.plan import FederationPlan
 from edge_agent.metrics import AgentMetrics
 from edge_agent.training.workload import read_workload
 from tests.support.agent_runs import AgentThread, MakeSettings
-from tests.support.live_coordinator import LiveCoordinator
+from tests.support.live_coordinator import OTHER_AGENT, LiveCoordinator
 from tests.support.metric_labels import values_of
 from tests.support.metric_names import metrics_of
 from tests.support.servers import free_port
+from tests.support.stores import submit
 from tests.support.tiny_federation import fresh_adapter, write_rows
 from tests.support.waiting import wait_until
 
@@ -58,12 +60,15 @@ def test_every_metric_of_an_agent_moves(
         data=[str(write_rows(tmp_path / "rows.jsonl"))], extensions=None, device="cpu", precision="fp32", threads=1
     )
     coordinator.publish(plan, fresh_adapter(plan, seed=1))
+    for _ in range(5):  # of ten that may wait: the agent is asked to pause after its first delta
+        coordinator.run(submit(coordinator.store, plan.federation, agent_id=OTHER_AGENT))
+    places_bytes = 10 * layout_of(plan.tensors, plan.delta_encoding).total_bytes
     coordinator.stop()
     port = free_port()
     scraped = Scraped(port)
     with AgentThread(settings(metrics_listen=f"127.0.0.1:{port}"), workload.make_trainer):
         scraped.wait_for("alignfed_agent_retries_total")
-        coordinator.start()
+        coordinator.start(max_federation_bytes=places_bytes, queue_reread_seconds=0.05)
         registry = CollectorRegistry()
         AgentMetrics(registry, federation=plan.federation)
         scraped.wait_for("alignfed_build_info", *(metric.name for metric in metrics_of(registry)))

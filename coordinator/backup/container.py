@@ -29,6 +29,8 @@ LAST = "manifest.json"
 
 BLOCK_BYTES = tarfile.BLOCKSIZE
 READ_BYTES = 1 << 20
+MAX_MEMBER_BYTES = 1 << 50
+"""Headers can name sizes below zero, and beyond what any file system holds."""
 MAX_FIRST_BYTES = 1 << 16
 """The first member is read whole before anything is known of the file."""
 
@@ -163,10 +165,7 @@ def _check_first(file: BinaryIO) -> None:
         raise BackupForeign("the file is not a backup of `alignfed backup`: it does not begin like one")
     if len(start) < BLOCK_BYTES:
         raise _ends_early(0)
-    try:
-        size_bytes = tarfile.TarInfo.frombuf(start, "ascii", "strict").size
-    except tarfile.HeaderError as error:
-        raise damaged(f"its first header is unreadable ({error})") from error
+    size_bytes = _parsed_header(start, 0).size
     content = file.read(min(size_bytes, MAX_FIRST_BYTES))
     if len(content) < size_bytes <= MAX_FIRST_BYTES:
         raise _ends_early(BLOCK_BYTES)
@@ -185,10 +184,7 @@ def _read_member(file: BinaryIO, passed: Callable[[int], None]) -> Member:
     block = file.read(BLOCK_BYTES)
     if len(block) < BLOCK_BYTES or not any(block):
         raise _ends_early(start)
-    try:
-        info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
-    except (tarfile.HeaderError, UnicodeDecodeError) as error:
-        raise damaged(f"the header at byte {start:,} is unreadable ({error})") from error
+    info = _parsed_header(block, start)
     digest = hashlib.sha256()
     left = info.size
     while left:
@@ -201,6 +197,16 @@ def _read_member(file: BinaryIO, passed: Callable[[int], None]) -> Member:
     if len(file.read(-info.size % BLOCK_BYTES)) < -info.size % BLOCK_BYTES:
         raise _ends_early(start)
     return Member(name=info.name, offset=start + BLOCK_BYTES, size_bytes=info.size, sha256=digest.hexdigest())
+
+
+def _parsed_header(block: bytes, offset: int) -> tarfile.TarInfo:
+    try:
+        info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+    except (tarfile.HeaderError, ValueError) as error:  # a name that is no ASCII too
+        raise damaged(f"the header at byte {offset:,} is unreadable ({error})") from error
+    if not 0 <= info.size <= MAX_MEMBER_BYTES:
+        raise damaged(f"the header at byte {offset:,} announces {info.size:,} bytes")
+    return info
 
 
 def _manifest(file: BinaryIO, member: Member) -> dict[str, Any]:
@@ -230,7 +236,7 @@ def parsed(content: bytes, name: str) -> dict[str, Any]:
     """
     try:
         values = json.loads(content)
-    except ValueError as error:  # bytes that are no UTF-8 too
+    except (ValueError, RecursionError) as error:  # bytes that are no UTF-8, or nested too deep, too
         raise damaged(f"{name} is not JSON ({error})") from error
     if not isinstance(values, dict):
         raise damaged(f"{name} is not a JSON object")

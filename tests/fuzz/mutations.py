@@ -172,7 +172,11 @@ def spoil_message(message: Message, rng: random.Random) -> None:
 def _spoil_repeated(message: Message, field: FieldDescriptor, rng: random.Random) -> None:
     values: Any = getattr(message, field.name)
     change = rng.random()
-    if change < 0.15 and values:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        values[rng.choice(EDGE_TEXTS).encode("utf-8", "ignore").decode()] = rng.choice(
+            ("", "nan", "1e999", "-1", "x" * 99)
+        )
+    elif change < 0.15 and values:
         del values[rng.randrange(len(values))]
     elif field.type == FieldDescriptor.TYPE_MESSAGE:
         if change < 0.4:

@@ -55,9 +55,10 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
     inputs: list[DeltaInput] = []
     bases_published_at: list[float] = []
     rejections: list[Rejection] = []
+    bases: dict[int, VersionRecord] = {}
     for queued in sorted(deltas, key=lambda queued: queued.delta.delta_id):
         try:
-            base = await _welcome_base(store, head, queued, merged_by_agent)
+            base = await _welcome_base(store, head, queued, merged_by_agent, known=bases)
             load = _loader(await fetch(store.blobs, queued.delta.payload), plan, queued, keep_decoded=keep_decoded)
             load()
         except (Rejected, StoreCorrupt) as error:
@@ -75,8 +76,13 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
     )
 
 
-async def _welcome_base(store: Store, head: Head, queued: QueuedDelta, members: Container[str]) -> VersionRecord:
-    """Return the delta's base version, after checking again what may have changed since the delta was accepted."""
+async def _welcome_base(
+    store: Store, head: Head, queued: QueuedDelta, members: Container[str], *, known: dict[int, VersionRecord]
+) -> VersionRecord:
+    """Return the delta's base version, after checking again what may have changed since the delta was accepted.
+
+    Each is read once for all deltas of a merge, and then `known`: its record names every delta that it was made of.
+    """
     delta = queued.delta
     if delta.agent_id not in members:
         raise AgentRevoked(f"agent {delta.agent_id} was revoked before this delta was merged")
@@ -85,7 +91,9 @@ async def _welcome_base(store: Store, head: Head, queued: QueuedDelta, members: 
             f"version {delta.base.number} was retained when the delta arrived and is not any more: "
             "train from the head, or keep more versions (retention.versions)"
         )
-    base = await store.versions.get(delta.federation, delta.base.number)
+    base = known.get(delta.base.number)
+    if base is None:
+        base = known[delta.base.number] = await store.versions.get(delta.federation, delta.base.number)
     if base.abandoned or base.id != delta.base:
         raise BaseVersionOtherBranch(f"version {delta.base.number} was rolled back: train from the head")
     return base

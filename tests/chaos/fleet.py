@@ -51,7 +51,14 @@ from tests.support.waiting import wait_until
 FEDERATION = "chaos"
 LEASE_SECONDS = 0.6
 DISCOVER_SECONDS = 0.1
-KEEP_ALL = 1_000_000
+MOST_DELTAS = 1_000_000
+KEEP_ALL = Retention(
+    versions=MOST_DELTAS,
+    delta_versions=MOST_DELTAS,
+    receipt_versions=MOST_DELTAS,
+    record_versions=MOST_DELTAS,
+    dead_letters=MOST_DELTAS,
+)
 SETTLE_SECONDS = 240.0
 """How long everything may take to come to rest, on a machine that has other things to do."""
 
@@ -73,8 +80,8 @@ def federation_plan(folder: Path, *, buffer: Buffer, retention: Retention | None
         buffer=buffer,
         aggregation=Aggregation(recipe="participation"),
         calibration=Calibration(fit_rows=0, judge_rows=0),
-        limits=Limits(max_queue_deltas=KEEP_ALL),
-        retention=retention or Retention(versions=KEEP_ALL, delta_versions=KEEP_ALL),
+        limits=Limits(max_queue_deltas=MOST_DELTAS),
+        retention=retention or KEEP_ALL,
         tensors=(
             TensorSpec(name="layer.q_proj.lora_A.weight", shape=(1, 8)),
             TensorSpec(name="layer.q_proj.lora_B.weight", shape=(8, 1)),

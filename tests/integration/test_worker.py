@@ -17,7 +17,8 @@ from coordinator.domain import Commit, CommitOutcome, DeltaState
 from tests.support.factors import A, create_federation, filled, merging_plan, send_delta
 from tests.support.stores import open_memory_store, receipt_of
 from tests.support.waiting import eventually
-from tests.support.workers import LEASE_SECONDS, adapter_of, running_worker, settled
+from tests.support.watched_store import WatchedStore
+from tests.support.workers import LEASE_SECONDS, adapter_of, merge_queue, new_aggregator, running_worker, settled
 
 
 class JudgeByDistance:
@@ -297,3 +298,17 @@ async def test_the_figures_of_staleness_and_fairness_move_and_name_no_agent() ->
         assert stale_sum
         labels = {value for family in metrics.registry.collect() for s in family.samples for value in s.labels.values()}
         assert not {"agent-1", "agent-2"} & labels
+
+
+async def test_a_large_merge_reads_each_base_version_once_not_once_for_each_delta() -> None:
+    plan = merging_plan(buffer=Buffer(size=12))
+    store = WatchedStore(open_memory_store())
+    await create_federation(store, plan, "agent-1", "agent-2")
+    base = (await store.versions.head(plan.federation)).id
+    for number in range(12):
+        await send_delta(store, plan, 1.0 + number, agent_id=f"agent-{1 + number % 2}", base=base)
+    store.calls.clear()
+    version = await merge_queue(store, plan, new_aggregator(store, plan))
+    assert version.merge is not None
+    assert len(version.merge.deltas) == 12
+    assert store.calls["versions.get"] <= 4

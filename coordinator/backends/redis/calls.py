@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import NoScriptError, ResponseError
 
 from alignfed.errors import StoreCorrupt, StoreUnreachable
@@ -148,6 +149,7 @@ class Calls:
                         with translated():
                             return await run()
                 except StoreUnreachable as error:
+                    await self._look_for_primary()
                     if not repeatable or not may_pass(error) or clock() - started + delay > RETRY_SECONDS:
                         raise
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 (spreads retries, keeps no secret)
@@ -155,6 +157,16 @@ class Calls:
         finally:
             if self._observe is not None:
                 self._observe(name, clock() - started)
+
+    async def _look_for_primary(self) -> None:
+        """Drop idle connections that lead where Sentinels once sent us.
+
+        A primary that its replicas have left goes on answering: it refuses writes, which breaks no connection, and
+        without this we would stay with it for as long as it is cut off. New connections ask the Sentinels again.
+        """
+        pool = getattr(self.client, "connection_pool", None)
+        if isinstance(pool, SentinelConnectionPool):
+            await pool.disconnect(inuse_connections=False)
 
 
 def decoded(reply: Any) -> Any:

@@ -1,0 +1,243 @@
+"""Failovers in mid-merge: a store whose primary is taken away again and again under a fleet of real processes.
+
+    python -m tests.chaos.failover --failovers 500 --seed 7
+
+A failover may take back what the old primary had acknowledged. What is promised then, and checked at the end:
+
+- *lost* is an acknowledged delta that is neither merged in the history that leads to the head, nor refused with a
+  reason (it was trained from a version that the failover took back), nor still in its agent's outbox;
+- *doubled* is a delta that two versions of that history contain. A delta that was merged into a version which the
+  failover took back, sent again, and merged into the surviving history is merged once;
+- no two versions have the same epoch and number, no fencing token is given out twice, and the surviving history is one
+  chain without a gap;
+- a delta from a version that was taken back is refused with a reason that tells its agent to pull.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import random
+import re
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any, Self
+
+from alignfed.errors import AlignFedError
+from alignfed.plan import Buffer, Encoding
+from coordinator.backends.redis.keys import FederationKeys
+from coordinator.backends.redis.records import load_identity
+from coordinator.backends.urls import open_store
+from coordinator.domain import BlobRef, DeltaRecord, VersionId, VersionRecord
+from coordinator.ports import Store
+from tests.chaos.aftermath import (
+    AgentsEvidence,
+    FailoverVerdict,
+    History,
+    held,
+    judge_failovers,
+    read_agents,
+    read_log,
+)
+from tests.chaos.fleet import FEDERATION, Fleet, Role, federation_plan
+from tests.chaos.replicated import KINDS, ReplicatedStore
+
+COORDINATORS = WORKERS = 2
+AGENTS = ("agent-1", "agent-2", "agent-3")
+BUFFER_SIZE = 8
+DELTA_SECONDS = 0.15
+NEVER_SECONDS = 1e6
+COMMIT_DELAY_SECONDS = 0.4
+BEFORE_COMMIT = "store.versions.commit.before"
+SAMPLE_SECONDS = 0.05
+PAGE = 100
+LEADING = re.compile(r"leading with token (\d+)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FailoverReport:
+    """What came of a run."""
+
+    seed: int
+    wait_replicas: int
+    failovers: Counter[str]
+    seconds: float
+    agents: AgentsEvidence
+    history: History
+    verdict: FailoverVerdict
+
+    def line(self) -> str:
+        """Return the run in one line."""
+        kinds = " ".join(f"{kind}={self.failovers[kind]}" for kind in KINDS)
+        return (
+            f"failover seed={self.seed} wait_replicas={self.wait_replicas} failovers={self.failovers.total()} "
+            f"({kinds}) acknowledged={len(self.agents.acknowledged)} lost_by_store_and_resent={self.agents.resent} "
+            f"merged={len(self.history.merged)} refused={len(self.agents.refused)} "
+            f"versions={len(self.history.versions)} versions_taken_back={len(self.history.taken_back)} "
+            f"tokens={self.verdict.tokens} lost={len(self.verdict.lost)} doubled={len(self.verdict.doubled)} "
+            f"seconds={self.seconds:.0f}"
+        )
+
+
+def run_failovers(folder: Path, *, failovers: int, seed: int, wait_replicas: int = 1) -> FailoverReport:
+    """Run a fleet, fail its store over so many times, let it come to rest, and judge what is left."""
+    began = time.monotonic()
+    kinds = _schedule(failovers, seed)
+    store = ReplicatedStore(wait_replicas=wait_replicas, seed=seed)
+    fleet = Fleet(folder, federation_plan(folder, buffer=Buffer(size=BUFFER_SIZE, timeout_seconds=1.0)), arm=_arm)
+    fleet.store = store  # type: ignore[assignment]  # it is failed over where the fleet's own is killed
+    with fleet, _HeadsSeen(store) as seen:
+        fleet.add_coordinators(COORDINATORS)
+        fleet.create_federation()
+        fleet.add_workers(WORKERS)
+        for name in AGENTS:
+            fleet.add_agent(name, seconds=DELTA_SECONDS)
+        for kind in kinds:
+            _await_merge(fleet)
+            store.fail_over(kind)
+            fleet.tend()
+        store.wait_healthy()
+        _come_to_rest(fleet)
+        agents = read_agents(folder, AGENTS)
+        workers = [read_log(folder / "processes" / f"worker-{number}.log") for number in range(1, WORKERS + 1)]
+        history = asyncio.run(_read_history(store.url, seen.identities))
+        verdict = judge_failovers(agents, history, tokens=_tokens(workers), accidents=fleet.accidents)
+    return FailoverReport(
+        seed=seed,
+        wait_replicas=wait_replicas,
+        failovers=Counter(kinds),
+        seconds=time.monotonic() - began,
+        agents=agents,
+        history=history,
+        verdict=verdict,
+    )
+
+
+def _schedule(failovers: int, seed: int) -> list[str]:
+    """Return the kinds of failover in their order, each as often as the others, give or take one."""
+    kinds = [KINDS[number % len(KINDS)] for number in range(failovers)]
+    random.Random(f"schedule {seed}").shuffle(kinds)
+    return kinds
+
+
+def _arm(role: Role) -> str:
+    """Let workers linger just before each commit, where a failover hurts most."""
+    return f"{BEFORE_COMMIT}=delay({COMMIT_DELAY_SECONDS})" if role.kind == "worker" else ""
+
+
+def _await_merge(fleet: Fleet) -> None:
+    """Wait until a worker is about to commit, after another merge that went through: the fleet is at work again."""
+    before = _commits_begun(fleet)
+    fleet.tend_until(lambda: _commits_begun(fleet) >= before + 2, what="a merge is about to be committed")
+
+
+def _commits_begun(fleet: Fleet) -> int:
+    children = [child for child in fleet.children.values() if child.kind == "worker"]
+    return sum(child.output.count(f"failpoint {BEFORE_COMMIT} hit") for child in children)
+
+
+def _come_to_rest(fleet: Fleet) -> None:
+    """Let agents make no more deltas, wait until they know what became of all they made, and end everybody."""
+    for name in AGENTS:
+        fleet.retire(name)
+        fleet.add_agent(name, seconds=NEVER_SECONDS)
+    outboxes = [fleet.folder / "agents" / name / "outbox" for name in AGENTS]
+    fleet.tend_until(lambda: not any(held(outbox) for outbox in outboxes), what="every outbox is empty")
+    for name in [*AGENTS, *(name for name in list(fleet.roles) if name not in AGENTS)]:
+        fleet.retire(name)
+
+
+class _HeadsSeen:
+    """Looks at every server all the time and collects the identities of versions that were ever a head."""
+
+    def __init__(self, store: ReplicatedStore) -> None:
+        self.identities: set[VersionId] = set()
+        self._store = store
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="heads-seen", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        key = FederationKeys(FEDERATION).federation
+        while not self._over.wait(SAMPLE_SECONDS):
+            self.identities |= {load_identity(head.encode()) for head in self._store.heads(key).values()}
+
+
+async def _read_history(url: str, seen: set[VersionId]) -> History:
+    """Read the history that leads to the head, and try a delta on each version that a failover took back."""
+    store = open_store(url)
+    try:
+        versions: list[VersionRecord] = []
+        before: int | None = None
+        while page := await store.versions.list(FEDERATION, before=before, limit=PAGE):
+            versions += page
+            before = page[-1].id.number
+        abandoned = seen - {version.id for version in versions}
+        answers = {base: await _refusal(store, base) for base in abandoned}
+        return History(versions=tuple(versions), taken_back=answers)
+    finally:
+        await store.close()
+
+
+async def _refusal(store: Store, base: VersionId) -> str:
+    """Return the reason with which a delta from `base` is refused; its payload was never stored."""
+    payload = BlobRef(blob_id="never-stored", total_bytes=1, part_bytes=1, sha256="0" * 64)
+    delta = DeltaRecord(
+        federation=FEDERATION,
+        agent_id=AGENTS[0],
+        delta_id=str(uuid.uuid4()),
+        base=base,
+        examples=1,
+        local_steps=1,
+        encoding=Encoding.BF16,
+        rank=1,
+        payload=payload,
+        accepted_at=0.0,
+    )
+    try:
+        await store.deltas.accept(delta)
+    except AlignFedError as error:
+        return error.reason
+    return "accepted"
+
+
+def _tokens(workers: list[list[dict[str, Any]]]) -> list[int]:
+    """Return every fencing token that a worker was given."""
+    found = [LEADING.search(line["message"]) for lines in workers for line in lines]
+    return [int(match[1]) for match in found if match]
+
+
+def main() -> None:
+    """Run it from the command line and exit with 1 if a promise was broken."""
+    parser = argparse.ArgumentParser(description="Fail the store over again and again, in mid-merge.")
+    parser.add_argument("--failovers", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--wait-replicas", type=int, default=1, help="0: do without, and see what that costs")
+    parser.add_argument("--folder", type=Path, help="keep logs and outboxes here (default: a temporary folder)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="alignfed-failover-") as temporary:
+        report = run_failovers(
+            options.folder or Path(temporary),
+            failovers=options.failovers,
+            seed=options.seed,
+            wait_replicas=options.wait_replicas,
+        )
+    sys.stdout.write("".join(f"{line}\n" for line in (report.line(), *report.verdict.faults)))
+    raise SystemExit(bool(report.verdict.faults))
+
+
+if __name__ == "__main__":
+    main()

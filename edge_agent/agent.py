@@ -11,6 +11,7 @@ from alignfed.errors import NonFinite
 from alignfed.tracing.spans import current_traceparent
 from edge_agent.domain import GlobalVersion
 from edge_agent.journal import Journal
+from edge_agent.outbox.keeping import keep
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.pace import Pace
 from edge_agent.status import Activity
@@ -124,7 +125,8 @@ class Agent:
             try:
                 self._act_slow(time.monotonic() - began)
             finally:  # what is trained is kept, even when the agent stops while it pretends to be slow
-                self._outbox.put(delta, trace_context=current_traceparent())
+                trace = current_traceparent()
+                keep(self._outbox, delta, link=self._link, journal=self._journal, trace_context=trace)
                 self._journal.made(delta.meta, mean_loss=result.mean_loss)
 
     def _act_slow(self, seconds: float) -> None:
@@ -160,12 +162,22 @@ class Agent:
             why = f"{pending} deltas wait to be uploaded: training pauses until the coordinator takes them"
         elif acknowledged >= MAX_ACKNOWLEDGED:
             why = f"{acknowledged} uploaded deltas wait to be merged: training pauses until merging goes on"
+        elif self._outbox.full_of_acknowledged:
+            why = (
+                f"{acknowledged} uploaded deltas wait to be merged and fill the outbox: training pauses until some are"
+            )
         else:
             return
         logger.warning("%s", why)
         self._journal.activity(Activity.WAITING, why)
         limit = self._settings.max_pending
-        self._wait_until(lambda outbox: len(outbox.pending) < limit and len(outbox.acknowledged) < MAX_ACKNOWLEDGED)
+        self._wait_until(
+            lambda outbox: (
+                len(outbox.pending) < limit
+                and len(outbox.acknowledged) < MAX_ACKNOWLEDGED
+                and not outbox.full_of_acknowledged
+            )
+        )
 
     def _wait_until(self, holds: Callable[[Outbox], bool]) -> None:
         self._outbox.wait_until(lambda outbox: self._link.stopping or holds(outbox))

@@ -97,6 +97,10 @@ def main() -> None:
     "[default: the plan's rank]",
 )  # fmt: skip
 @_setting("--max-pending", type=click.IntRange(1), default=8, help="Pause training at so many deltas not uploaded.")
+@_setting(
+    "--max-outbox-bytes", type=click.IntRange(1), default=4 * 2**30,
+    help="Keep so many bytes of deltas; beyond it the oldest that are not uploaded yet are dropped, and counted.",
+)  # fmt: skip
 @_setting("--max-deltas", type=click.IntRange(1), help="Stop after so many deltas, once they are uploaded.")
 @_setting("--slowdown", type=click.FloatRange(1), default=1.0, help="Act like a machine this many times slower.")
 @_setting("--status-file", type=PATH, help="Write what the agent does to this file, as JSON.")
@@ -142,7 +146,10 @@ def run(context: click.Context, /, **values: Any) -> None:
             examples=len(workload.corpus.rows),
         )
         totals = run_agent(settings, workload.make_trainer)
-        announce(f"stopped: {totals.made} deltas made, {totals.merged} merged, {totals.rejected} rejected so far")
+        dropped = f", {totals.dropped} dropped for lack of room" if totals.dropped else ""
+        announce(
+            f"stopped: {totals.made} deltas made, {totals.merged} merged, {totals.rejected} rejected{dropped} so far"
+        )
 
 
 @main.command()

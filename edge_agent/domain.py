@@ -126,8 +126,9 @@ class TlsFiles:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What the agent has made of its data so far, over all its restarts, in deltas."""
+    """What the agent has made of its data so far, over all its restarts, in deltas; `dropped` for lack of room."""
 
     made: int = 0
     merged: int = 0
     rejected: int = 0
+    dropped: int = 0

@@ -8,7 +8,7 @@ import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
-from alignfed.errors import AlignFedError
+from alignfed.errors import AlignFedError, DiskFull
 from alignfed.tracing.spans import Around, NoOpTracer, Span, Tracer, Value, annotate, span
 from edge_agent.domain import DeltaMeta, GlobalVersion, Receipt
 from edge_agent.metrics import AgentMetrics
@@ -51,9 +51,11 @@ class Journal:
         if behind > 0:  # killed after a delta was kept and before it was counted
             self._count(made=behind)
         totals, held = directory.state.totals, len(outbox.pending) + len(outbox.acknowledged)
-        uncounted = totals.made - totals.merged - totals.rejected - held
-        if uncounted > 0:  # killed after a delta left the outbox and before it was counted; most that leave are merged
-            self._count(merged=uncounted)
+        uncounted = max(0, totals.made - totals.merged - totals.rejected - totals.dropped - held)
+        dropped = min(uncounted, outbox.dropped)
+        if uncounted:  # killed after a delta left the outbox and before it was counted; most that leave are merged
+            self._count(merged=uncounted - dropped, dropped=dropped)
+        outbox.forget_dropped()
         self._show_totals()
 
     @property
@@ -137,6 +139,18 @@ class Journal:
         self._metrics.delta("rejected")
         self._count(rejected=1)
 
+    def dropped(self, meta: DeltaMeta) -> None:
+        """Note a delta that was dropped because the outbox had no room for a newer one, and end its drop."""
+        self._count(dropped=1)
+        logger.warning(
+            "the outbox is full: its oldest delta, which was not uploaded yet, is dropped, %d in all. "
+            "See that the coordinator can be reached, or give the outbox more room with --max-outbox-bytes",
+            self._directory.state.totals.dropped,
+            extra={**self._ids(meta), "bytes": meta.total_bytes},
+        )
+        self._metrics.delta("dropped")
+        self._outbox.forget_dropped()
+
     def paused(self, seconds: float) -> None:
         """Note that the coordinator asked to wait before the next delta."""
         self._metrics.paced(seconds)
@@ -149,7 +163,8 @@ class Journal:
         """Return the fields of log lines that say which delta is meant."""
         return {**self._who, "delta_id": meta.delta_id, "base_version": meta.base.number}
 
-    def _count(self, *, made: int = 0, merged: int = 0, rejected: int = 0) -> None:
+    def _count(self, *, made: int = 0, merged: int = 0, rejected: int = 0, dropped: int = 0) -> None:
+        """Add to the totals. Without space to keep them, they are kept with the next ones."""
         with self._lock:
             state = self._directory.state
             totals = dataclasses.replace(
@@ -157,14 +172,29 @@ class Journal:
                 made=state.totals.made + made,
                 merged=state.totals.merged + merged,
                 rejected=state.totals.rejected + rejected,
+                dropped=state.totals.dropped + dropped,
             )
-            self._directory.save(dataclasses.replace(state, next_sequence=state.next_sequence + made, totals=totals))
+            try:
+                self._directory.save(
+                    dataclasses.replace(state, next_sequence=state.next_sequence + made, totals=totals)
+                )
+            except DiskFull as error:
+                logger.warning("%s; the counts are kept in memory until then", error.message)
         self._show_totals()
 
     def _show_totals(self) -> None:
         totals = self._directory.state.totals
-        self._status.update(deltas_made=totals.made, deltas_merged=totals.merged, deltas_rejected=totals.rejected)
+        self._status.update(
+            deltas_made=totals.made,
+            deltas_merged=totals.merged,
+            deltas_rejected=totals.rejected,
+            deltas_dropped=totals.dropped,
+        )
         self._show_outbox()
 
     def _show_outbox(self) -> None:
-        self._metrics.outbox(pending=len(self._outbox.pending), acknowledged=len(self._outbox.acknowledged))
+        self._metrics.outbox(
+            pending=len(self._outbox.pending),
+            acknowledged=len(self._outbox.acknowledged),
+            held_bytes=self._outbox.held_bytes,
+        )

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 STEP_BUCKETS_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 """From a tiny model on a GPU to a large one on a small CPU."""
 
-DELTA_OUTCOMES = ("made", "acknowledged", "merged", "rejected", "discarded", "resent")
+DELTA_OUTCOMES = ("made", "acknowledged", "merged", "rejected", "discarded", "resent", "dropped")
 OUTBOX_STATES = ("pending", "acknowledged")
 
 
@@ -36,6 +36,9 @@ class AgentMetrics:
         self._loss = Gauge("alignfed_agent_training_loss", "Loss of the last step.", label, registry=registry)
         self._outbox = Gauge(
             "alignfed_agent_outbox_deltas", "Deltas in the outbox.", [*label, "state"], registry=registry
+        )
+        self._outbox_bytes = Gauge(
+            "alignfed_agent_outbox_bytes", "Payload bytes of the deltas in the outbox.", label, registry=registry
         )
         self._version = Gauge("alignfed_agent_base_version", "Global version trained from.", label, registry=registry)
         self._uploaded = Counter(
@@ -67,8 +70,9 @@ class AgentMetrics:
         self._steps.labels(self._federation).observe(seconds)
         self._loss.labels(self._federation).set(loss)
 
-    def outbox(self, *, pending: int, acknowledged: int) -> None:
+    def outbox(self, *, pending: int, acknowledged: int, held_bytes: int) -> None:
         """Record how full the outbox is."""
+        self._outbox_bytes.labels(self._federation).set(held_bytes)
         self._outbox.labels(self._federation, "pending").set(pending)
         self._outbox.labels(self._federation, "acknowledged").set(acknowledged)
 

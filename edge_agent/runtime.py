@@ -14,7 +14,7 @@ from alignfed import __version__
 from alignfed.base_model import locate
 from alignfed.errors import RankMismatch, RequestInvalid
 from alignfed.exposition import new_registry, serve_metrics
-from alignfed.layout import tensors_at_rank
+from alignfed.layout import layout_of, tensors_at_rank
 from alignfed.plan import FEDERATION_NAME, FederationPlan
 from alignfed.tracing.export import tracing
 from alignfed.tracing.spans import Tracer
@@ -22,7 +22,7 @@ from edge_agent.agent import Agent, LoopSettings
 from edge_agent.domain import Capabilities, TlsFiles, Totals
 from edge_agent.journal import Journal
 from edge_agent.metrics import AgentMetrics
-from edge_agent.outbox.outbox import Outbox
+from edge_agent.outbox.outbox import DEFAULT_MAX_BYTES, Outbox
 from edge_agent.outbox.uploader import Uploader
 from edge_agent.pace import Pace
 from edge_agent.state import StateDirectory, check_agent_id
@@ -60,6 +60,7 @@ class AgentSettings:
         slowdown: Pretend to be a machine this many times slower.
         max_deltas: Stop after this many deltas; None to go on for ever.
         max_pending: Stop training while so many deltas wait to be uploaded.
+        max_outbox_bytes: Bytes of deltas kept; beyond it the oldest that are not uploaded are dropped.
         train_rank: Leading LoRA components to train and upload, for a small device; None for all.
         status_file: Where to write what the agent does; None for nowhere.
         metrics_listen: `host:port` of `/metrics`; empty for none.
@@ -80,6 +81,7 @@ class AgentSettings:
     slowdown: float = 1.0
     max_deltas: int | None = None
     max_pending: int = 8
+    max_outbox_bytes: int = DEFAULT_MAX_BYTES
     train_rank: int | None = None
     status_file: Path | None = None
     metrics_listen: str = ""
@@ -123,12 +125,18 @@ class AgentSettings:
         """Check what can be checked once the plan is known.
 
         Raises:
-            RequestInvalid: The plan takes no deltas of rank `train_rank`.
+            RequestInvalid: The plan takes no deltas of rank `train_rank`, or one does not fit into the outbox.
         """
         try:
-            tensors_at_rank(plan, self.train_rank or plan.lora.rank)
+            tensors = tensors_at_rank(plan, self.train_rank or plan.lora.rank)
         except RankMismatch as error:
             raise RequestInvalid(f"train-rank {self.train_rank} will not do: {error.message}") from error
+        delta_bytes = layout_of(tensors, plan.delta_encoding).total_bytes
+        if delta_bytes > self.max_outbox_bytes:
+            raise RequestInvalid(
+                f"a delta of this federation has {delta_bytes} bytes, more than max-outbox-bytes "
+                f"({self.max_outbox_bytes}): give the outbox room for one at least"
+            )
 
 
 class AgentProcess:
@@ -189,7 +197,7 @@ class AgentProcess:
     def _work(self, directory: StateDirectory, status: StatusFile, metrics: AgentMetrics) -> None:
         """Connect the parts and run the loop; the upload thread is over when this returns."""
         settings, state = self._settings, directory.state
-        outbox = Outbox(directory.outbox)
+        outbox = Outbox(directory.outbox, max_bytes=settings.max_outbox_bytes)
         journal = Journal(directory=directory, status=status, metrics=metrics, outbox=outbox, tracer=self._tracer)
         rng = random.Random()  # noqa: S311  # jitter, not a secret
         pace = Pace(rng)

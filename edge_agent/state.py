@@ -16,7 +16,7 @@ from alignfed.errors import RequestInvalid
 from alignfed.plain import PlainValueError, from_plain
 from alignfed.plan import AGENT_ID
 from edge_agent.domain import Totals
-from edge_agent.outbox.durable import replace_json
+from edge_agent.outbox.durable import replace_json, storing
 
 STATE_NAME = "state.json"
 LOCK_NAME = "lock"
@@ -63,7 +63,8 @@ class StateDirectory:
         try:
             self._acquire()
             self.state = self._load(federation, agent_id)
-            self.save(self.state)
+            if not (path / STATE_NAME).exists():  # else nothing has changed, and a full disk is no reason not to start
+                self.save(self.state)
         except BaseException:
             self._lock.close()
             raise
@@ -79,9 +80,14 @@ class StateDirectory:
         return self.path / DIGESTS_NAME
 
     def save(self, state: AgentState) -> None:
-        """Replace the state, durably."""
+        """Replace the state, durably.
+
+        Raises:
+            DiskFull: There is no space; `state` is the new one all the same, and the next save keeps it.
+            RequestInvalid: The directory cannot be written.
+        """
         self.state = state
-        with failpoints.around("state.save"):
+        with storing(self.path), failpoints.around("state.save"):
             replace_json(self.path / STATE_NAME, dataclasses.asdict(state))
 
     def close(self) -> None:

@@ -6,9 +6,11 @@ import dataclasses
 import enum
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from alignfed.errors import DiskFull
 from edge_agent.outbox.durable import replace_json
 
 
@@ -41,6 +43,7 @@ class AgentStatus:
     deltas_made: int = 0
     deltas_merged: int = 0
     deltas_rejected: int = 0
+    deltas_dropped: int = 0
     updated_at: float = 0.0
 
 
@@ -66,8 +69,9 @@ class StatusFile:
         return self._status
 
     def update(self, **changes: Any) -> None:
-        """Change some of the values and write the file."""
+        """Change some of the values and write the file; without space for it, the file stays as it is."""
         with self._lock:
             self._status = dataclasses.replace(self._status, updated_at=time.time(), **changes)
             if self._path is not None:
-                replace_json(self._path, dataclasses.asdict(self._status), synced=False)
+                with suppress(DiskFull):
+                    replace_json(self._path, dataclasses.asdict(self._status), synced=False)

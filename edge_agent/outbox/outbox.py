@@ -1,12 +1,13 @@
-"""The durable outbox: a delta stays here from the moment it is trained until it is merged or rejected.
+"""The durable outbox: a delta stays here from the moment it is trained until it is merged, rejected or dropped.
 
     outbox/new/            being written; whatever is found here at start is a leftover of a crash and is deleted
     outbox/pending/        to be uploaded
     outbox/acknowledged/   durable at the coordinator, not merged yet: kept, because a store failover may lose it there
     outbox/rejected/       the last few rejections, without payload, for people to look at
+    outbox/dropped/        given up for lack of room, without payload, until they are counted
 
 Each delta is one directory with `meta.json` and `payload.safetensors`. Every change of state is one rename, so a crash
-at any point leaves a delta in exactly one state, whole.
+at any point leaves a delta in exactly one state, whole. What a full disk refuses leaves it in the state that it had.
 """
 
 from __future__ import annotations
@@ -17,80 +18,102 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from alignfed import failpoints
-from alignfed.plain import PlainValueError
-from alignfed.tracing.context import sound_traceparent
-from edge_agent.domain import DeltaMeta, GlobalVersion, PreparedDelta, Receipt
-from edge_agent.outbox.durable import replace_json, sync_directory, write_synced
+from alignfed.errors import DiskFull
+from edge_agent.domain import GlobalVersion, PreparedDelta, Receipt
+from edge_agent.outbox.durable import replace_json, storing, sync_directory, write_synced
+from edge_agent.outbox.entries import (
+    META_NAME,
+    PAYLOAD_NAME,
+    REJECTION_NAME,
+    TRACE_NAME,
+    OutboxEntry,
+    in_order,
+    payload_bytes,
+    read_entry,
+)
 
-META_NAME = "meta.json"
-PAYLOAD_NAME = "payload.safetensors"
-TRACE_NAME = "traceparent"
-REJECTION_NAME = "rejection.json"
+__all__ = ["DEFAULT_MAX_BYTES", "META_NAME", "PAYLOAD_NAME", "REJECTED_KEPT", "TRACE_NAME", "Outbox", "OutboxEntry"]
+
 REJECTED_KEPT = 20
 """Rejections kept for people; enough to see a pattern."""
 
-_NEW, _PENDING, _ACKNOWLEDGED, _REJECTED = "new", "pending", "acknowledged", "rejected"
+DEFAULT_MAX_BYTES = 4 * 2**30
+"""Room for deltas: some 50 of an 8-billion-parameter model's, thousands of a small one's."""
+
+_NEW, _PENDING, _ACKNOWLEDGED, _REJECTED, _DROPPED = "new", "pending", "acknowledged", "rejected", "dropped"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxEntry:
-    """A delta in the outbox: `directory` holds its files, `trace_context` is the `traceparent` of its training."""
-
-    meta: DeltaMeta
-    directory: Path
-    trace_context: str = ""
-
-    @property
-    def payload(self) -> Path:
-        """Where the encoded delta is."""
-        return self.directory / PAYLOAD_NAME
 
 
 class Outbox:
     """Owns one outbox directory; safe to use from several threads of one process.
 
+    Every method that writes raises `DiskFull` when the disk has no space and `RequestInvalid` when it cannot be
+    written, and may then be called again.
+
     Args:
         root: The directory; created if missing. Only one process may use it at a time.
+        max_bytes: Bytes of payloads to keep; `drop_oldest_for` drops pending deltas to stay within it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._root = root
+        self._max_bytes = max_bytes
         self._changed = threading.Condition()
-        for state in (_NEW, _PENDING, _ACKNOWLEDGED, _REJECTED):
-            (root / state).mkdir(parents=True, exist_ok=True)
-        self._clean()
-        self._pending = self._load(_PENDING)
-        self._acknowledged = self._load(_ACKNOWLEDGED)
+        with storing(root):
+            for state in (_NEW, _PENDING, _ACKNOWLEDGED, _REJECTED, _DROPPED):
+                (root / state).mkdir(parents=True, exist_ok=True)
+            self._clean()
+            self._pending = self._load(_PENDING)
+            self._acknowledged = self._load(_ACKNOWLEDGED)
 
     @property
     def pending(self) -> list[OutboxEntry]:
         """Deltas to be uploaded, oldest first."""
         with self._changed:
-            return _in_order(self._pending)
+            return in_order(self._pending.values())
 
     @property
     def acknowledged(self) -> list[OutboxEntry]:
         """Deltas that the coordinator holds and has not merged yet, oldest first."""
         with self._changed:
-            return _in_order(self._acknowledged)
+            return in_order(self._acknowledged.values())
 
     @property
     def next_sequence(self) -> int:
         """The smallest sequence number above every delta in the outbox."""
+        return 1 + max((entry.meta.sequence for entry in self._held()), default=-1)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all deltas kept."""
+        return payload_bytes(self._held())
+
+    @property
+    def dropped(self) -> int:
+        """How many dropped deltas `forget_dropped` has not been told to forget; more than 0 at start after a crash."""
+        return sum(1 for _ in (self._root / _DROPPED).iterdir())
+
+    @property
+    def full_of_acknowledged(self) -> bool:
+        """Whether acknowledged deltas, which are never dropped, leave no room for another like the largest."""
         with self._changed:
             held = [*self._pending.values(), *self._acknowledged.values()]
-            return 1 + max((entry.meta.sequence for entry in held), default=-1)
+            largest = max((entry.meta.total_bytes for entry in held), default=0)
+            return payload_bytes(self._acknowledged.values()) + largest > self._max_bytes
+
+    def is_pending(self, delta_id: str) -> bool:
+        """Whether a delta is still to be uploaded."""
+        with self._changed:
+            return delta_id in self._pending
 
     def has_delta_from(self, base: GlobalVersion) -> bool:
         """Whether a delta trained from `base` is neither merged nor rejected yet."""
-        with self._changed:
-            held = [*self._pending.values(), *self._acknowledged.values()]
-            return any(entry.meta.base == base for entry in held)
+        return any(entry.meta.base == base for entry in self._held())
 
     def put(self, delta: PreparedDelta, *, trace_context: str = "") -> OutboxEntry:
         """Keep a new delta. When this returns it survives any crash; before, it is there whole or not at all.
@@ -101,58 +124,79 @@ class Outbox:
         """
         name = f"{delta.meta.sequence:010d}-{delta.meta.delta_id}"
         fresh = self._root / _NEW / name
-        with failpoints.around("outbox.put.create"):
-            fresh.mkdir()
-        with failpoints.around("outbox.put.payload"):
-            write_synced(fresh / PAYLOAD_NAME, delta.payload)
-        with failpoints.around("outbox.put.meta"):
-            write_synced(fresh / META_NAME, json.dumps(delta.meta.to_dict()).encode())
-        if trace_context:
-            (fresh / TRACE_NAME).write_text(trace_context, "ascii")
-        sync_directory(fresh)
         entry = OutboxEntry(meta=delta.meta, directory=self._root / _PENDING / name, trace_context=trace_context)
-        with self._changed:
-            with failpoints.around("outbox.put.rename"):
-                fresh.rename(entry.directory)
-            sync_directory(self._root / _PENDING)
-            self._pending[delta.meta.delta_id] = entry
-            self._changed.notify_all()
+        with storing(self._root):
+            if not self.is_pending(delta.meta.delta_id):  # it is when only the last step failed before
+                self._write(fresh, delta, trace_context)
+            with self._changed:
+                if delta.meta.delta_id not in self._pending:
+                    with failpoints.around("outbox.put.rename"):
+                        fresh.rename(entry.directory)
+                    self._pending[delta.meta.delta_id] = entry
+                    self._changed.notify_all()
+                sync_directory(self._root / _PENDING)
         return entry
+
+    def drop_oldest_for(self, delta: PreparedDelta) -> OutboxEntry | None:
+        """Drop the oldest pending delta if there is no room for a new one; None when there is, or nothing to drop.
+
+        The caller counts it and then calls `forget_dropped`; after a crash in between, `dropped` tells.
+        """
+        with self._changed, storing(self._root):
+            oldest = next(iter(in_order(self._pending.values())), None)
+            if oldest is None or self.held_bytes + delta.meta.total_bytes <= self._max_bytes:
+                return None
+            target = self._root / _DROPPED / oldest.directory.name
+            with failpoints.around("outbox.drop.rename"):
+                oldest.directory.rename(target)
+            del self._pending[oldest.meta.delta_id]
+            self._changed.notify_all()
+            with suppress(OSError), failpoints.around("outbox.drop.delete"):  # else `forget_dropped` deletes it
+                (target / PAYLOAD_NAME).unlink()
+            return oldest
+
+    def forget_dropped(self) -> None:
+        """Delete what is left of dropped deltas: they are counted. Idempotent."""
+        with storing(self._root):
+            for directory in (self._root / _DROPPED).iterdir():
+                shutil.rmtree(directory)
 
     def acknowledge(self, delta_id: str) -> None:
         """Note that the coordinator has made a pending delta durable. Idempotent."""
-        with failpoints.around("outbox.acknowledge"):
+        with storing(self._root), failpoints.around("outbox.acknowledge"):
             self._move(delta_id, self._pending, self._acknowledged, _ACKNOWLEDGED)
 
     def reopen(self, delta_id: str) -> None:
         """Make an acknowledged delta pending again, because the coordinator has lost it. Idempotent."""
-        with failpoints.around("outbox.reopen"):
+        with storing(self._root), failpoints.around("outbox.reopen"):
             self._move(delta_id, self._acknowledged, self._pending, _PENDING)
 
     def remove(self, delta_id: str) -> None:
         """Forget a merged delta. Idempotent."""
-        with self._changed:
-            entry = self._take(delta_id)
-            if entry is None:
-                return
-            self._discard(entry.directory)
-            self._changed.notify_all()
+        with self._changed, storing(self._root):
+            entry = self._find(delta_id)
+            if entry is not None:
+                self._discard(entry.directory, then=lambda: self._let_go(delta_id))
 
     def reject(self, delta_id: str, receipt: Receipt) -> None:
-        """Move a delta that will never be merged to the rejected ones, without its payload. Idempotent."""
-        with self._changed:
-            entry = self._take(delta_id)
+        """Move a delta that will never be merged to the rejected ones, without its payload. Idempotent.
+
+        Its space is freed before anything is written; why it was rejected is not noted where there is none.
+        """
+        with self._changed, storing(self._root):
+            entry = self._find(delta_id)
             if entry is None:
                 return
-            replace_json(entry.directory / REJECTION_NAME, {"reason": receipt.reason, "detail": receipt.detail})
             target = self._root / _REJECTED / entry.directory.name
             with failpoints.around("outbox.reject.rename"):
                 entry.directory.rename(target)
+            self._let_go(delta_id)
             sync_directory(target.parent)
             with failpoints.around("outbox.reject.delete"):
                 (target / PAYLOAD_NAME).unlink(missing_ok=True)
+            with suppress(DiskFull):
+                replace_json(target / REJECTION_NAME, {"reason": receipt.reason, "detail": receipt.detail})
             self._prune_rejected()
-            self._changed.notify_all()
 
     def wait_until(self, holds: Callable[[Outbox], bool], *, timeout_seconds: float | None = None) -> bool:
         """Block until `holds(self)` (looked at after every change and `wake`) or the time is over; return whether."""
@@ -164,36 +208,71 @@ class Outbox:
         with self._changed:
             self._changed.notify_all()
 
-    def _take(self, delta_id: str) -> OutboxEntry | None:
-        return self._pending.pop(delta_id, None) or self._acknowledged.pop(delta_id, None)
+    def _held(self) -> list[OutboxEntry]:
+        with self._changed:
+            return [*self._pending.values(), *self._acknowledged.values()]
+
+    def _find(self, delta_id: str) -> OutboxEntry | None:
+        return self._pending.get(delta_id) or self._acknowledged.get(delta_id)
+
+    def _let_go(self, delta_id: str) -> None:
+        self._pending.pop(delta_id, None)
+        self._acknowledged.pop(delta_id, None)
+        self._changed.notify_all()
+
+    def _write(self, fresh: Path, delta: PreparedDelta, trace_context: str) -> None:
+        """Write a delta's files; what a full disk cut off is deleted, so that its space is free again."""
+        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            with failpoints.around("outbox.put.create"):
+                fresh.mkdir()
+            with failpoints.around("outbox.put.payload"):
+                write_synced(fresh / PAYLOAD_NAME, delta.payload)
+            with failpoints.around("outbox.put.meta"):
+                write_synced(fresh / META_NAME, json.dumps(delta.meta.to_dict()).encode())
+            if trace_context:
+                with suppress(OSError):
+                    (fresh / TRACE_NAME).write_text(trace_context, "ascii")
+            sync_directory(fresh)
+        except (DiskFull, OSError):
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
 
     def _move(self, delta_id: str, source: dict[str, OutboxEntry], target: dict[str, OutboxEntry], state: str) -> None:
-        with self._changed:
-            entry = source.pop(delta_id, None)
+        with self._changed, storing(self._root):
+            entry = source.get(delta_id)
             if entry is None:
                 return
             moved = self._root / state / entry.directory.name
             with failpoints.around("outbox.move.rename"):
                 entry.directory.rename(moved)
-            sync_directory(moved.parent)
+            del source[delta_id]
             target[delta_id] = dataclasses.replace(entry, directory=moved)
             self._changed.notify_all()
+            sync_directory(moved.parent)
 
     def _clean(self) -> None:
         """Delete what crashes have left behind."""
         for leftover in (self._root / _NEW).iterdir():
             with failpoints.around("outbox.clean.delete"):
                 shutil.rmtree(leftover)
-        for payload in (self._root / _REJECTED).glob(f"*/{PAYLOAD_NAME}"):
-            with failpoints.around("outbox.clean.delete"):
-                payload.unlink()
+        for state in (_REJECTED, _DROPPED):
+            for payload in (self._root / state).glob(f"*/{PAYLOAD_NAME}"):
+                with failpoints.around("outbox.clean.delete"):
+                    payload.unlink()
         self._prune_rejected()
 
-    def _discard(self, directory: Path) -> None:
-        """Delete a delta's directory in such a way that a crash cannot leave half a delta among whole ones."""
+    def _discard(self, directory: Path, *, then: Callable[[], None] = lambda: None) -> None:
+        """Delete a delta's directory in such a way that a crash cannot leave half a delta among whole ones.
+
+        Args:
+            directory: What to delete.
+            then: Called once it is no longer where it was.
+        """
         leftover = self._root / _NEW / directory.name
         with failpoints.around("outbox.discard.rename"):
             directory.rename(leftover)
+        then()
         with failpoints.around("outbox.discard.delete"):
             shutil.rmtree(leftover)
         sync_directory(directory.parent)
@@ -206,28 +285,10 @@ class Outbox:
     def _load(self, state: str) -> dict[str, OutboxEntry]:
         found: dict[str, OutboxEntry] = {}
         for directory in sorted((self._root / state).iterdir()):
-            try:
-                meta = DeltaMeta.from_dict(json.loads((directory / META_NAME).read_text("utf-8")))
-                whole = (directory / PAYLOAD_NAME).stat().st_size == meta.total_bytes
-            except (OSError, ValueError, RecursionError, PlainValueError):
-                whole = False
-            if whole:
-                found[meta.delta_id] = OutboxEntry(
-                    meta=meta, directory=directory, trace_context=_trace_context(directory)
-                )
+            entry = read_entry(directory)
+            if entry is not None:
+                found[entry.meta.delta_id] = entry
             else:  # never written by this module: a damaged disk, or someone's hand
                 logger.warning("the outbox holds a damaged delta in %s: it is discarded", directory)
                 self._discard(directory)
         return found
-
-
-def _trace_context(directory: Path) -> str:
-    """Return a delta's trace context, if it has a sound one; a file of its own, so that no delta depends on it."""
-    try:
-        return sound_traceparent((directory / TRACE_NAME).read_text("ascii"))
-    except (OSError, ValueError):
-        return ""
-
-
-def _in_order(entries: dict[str, OutboxEntry]) -> list[OutboxEntry]:
-    return sorted(entries.values(), key=lambda entry: (entry.meta.sequence, entry.meta.delta_id))

@@ -104,43 +104,55 @@ class Uploader:
     def _deliver(self, entry: OutboxEntry) -> None:
         """Bring one pending delta to the coordinator, however long it takes, or learn that it is not wanted."""
         try:
-            receipt = self._link.call(lambda: self._transfer(entry))
+            answer = self._link.call(lambda: self._transfer(entry))
         except FATAL:
             raise
         except Rejected as error:
-            receipt = Receipt(
+            answer = Receipt(
                 delta_id=entry.meta.delta_id, state=DeltaState.REJECTED, reason=error.reason, detail=error.message
             )
-        if receipt.state is DeltaState.QUEUED:
-            self._outbox.acknowledge(entry.meta.delta_id)
+        if answer is None:
+            return  # dropped meanwhile
+        if answer.state is DeltaState.QUEUED:
+            self._link.call(lambda: self._outbox.acknowledge(entry.meta.delta_id))
             self._journal.acknowledged(entry.meta)
         else:
-            self._settle(entry, receipt)
+            self._settle(entry, answer)
 
-    def _transfer(self, entry: OutboxEntry) -> Receipt:
-        """Make one try to upload a delta, from where the coordinator has it; none when it is not wanted any more."""
+    def _transfer(self, entry: OutboxEntry) -> Receipt | None:
+        """Make one try to upload a delta, from where the coordinator has it; none when it is not wanted any more.
+
+        None when it was dropped from the outbox since.
+        """
         meta = entry.meta
+        if not self._outbox.is_pending(meta.delta_id):
+            return None
         with self._journal.uploading(entry):
             answer = self._client.query_upload(meta.delta_id, meta.sha256, rank=meta.rank, base=meta.base)
             if isinstance(answer, Receipt):
                 return answer
             chunk_bytes = self._link.plan.limits.chunk_bytes
-            return self._client.submit(meta, entry.payload, answer, chunk_bytes=chunk_bytes)
+            try:
+                return self._client.submit(meta, entry.payload, answer, chunk_bytes=chunk_bytes)
+            except FileNotFoundError:
+                if self._outbox.is_pending(meta.delta_id):
+                    raise
+                return None
 
     def _ask(self, entry: OutboxEntry) -> None:
         """Ask what has become of an acknowledged delta."""
         meta = entry.meta
         answer = self._link.call(lambda: self._client.query_upload(meta.delta_id, meta.sha256, rank=meta.rank))
         if isinstance(answer, ResumeAt):
-            self._outbox.reopen(meta.delta_id)
+            self._link.call(lambda: self._outbox.reopen(meta.delta_id))
             self._journal.lost(meta)
         elif answer.state is not DeltaState.QUEUED:
             self._settle(entry, answer)
 
     def _settle(self, entry: OutboxEntry, receipt: Receipt) -> None:
         if receipt.state is DeltaState.MERGED:
-            self._outbox.remove(entry.meta.delta_id)
+            self._link.call(lambda: self._outbox.remove(entry.meta.delta_id))
             self._journal.merged(entry.meta, receipt)
         else:
-            self._outbox.reject(entry.meta.delta_id, receipt)
+            self._link.call(lambda: self._outbox.reject(entry.meta.delta_id, receipt))
             self._journal.rejected(entry.meta, receipt)

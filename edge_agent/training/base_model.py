@@ -9,7 +9,7 @@ from typing import Any
 
 from alignfed import failpoints
 from alignfed.base_model import digest_of
-from alignfed.errors import WrongBaseModel
+from alignfed.errors import DiskFull, WrongBaseModel
 from alignfed.plan import BaseModel
 from edge_agent.outbox.durable import replace_json
 
@@ -61,7 +61,10 @@ def _remembered_digest(directory: Path, cache: Path) -> str:
     logger.info("checking the base model in %s", directory)
     digest = digest_of(directory)
     with failpoints.around("digests.save"):
-        replace_json(cache, {**known, key: {"files": stamp, "digest": digest}})
+        try:
+            replace_json(cache, {**known, key: {"files": stamp, "digest": digest}})
+        except DiskFull as error:
+            logger.warning("%s; the next start checks the base model again", error.message)
     return digest
 
 

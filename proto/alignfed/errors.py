@@ -15,7 +15,7 @@
     │   ├── BackupForeign, BackupTooNew, BackupTruncated, BackupCorrupt
     ├── Unavailable              temporary: try again later, nothing was lost
     │   ├── StoreUnreachable, StoreFull, QueueFull, AgentOverQuota, UploadsBusy, UploadStalled, Draining
-    │   ├── CoordinatorUnreachable, LocalProcessFailed, BackupOvertaken
+    │   ├── CoordinatorUnreachable, LocalProcessFailed, BackupOvertaken, DiskFull
     └── InvariantBroken          stop: going on would corrupt the federation
         ├── Fenced, HeadMoved, StoreCorrupt, AggregationInvalid
 
@@ -344,6 +344,12 @@ class CoordinatorUnreachable(Unavailable):
     """No coordinator answers at the address."""
 
     reason = "COORDINATOR_UNREACHABLE"
+
+
+class DiskFull(Unavailable):
+    """The agent's disk, or its user's quota on it, has no space left for what it must keep."""
+
+    reason = "DISK_FULL"
 
 
 class LocalProcessFailed(Unavailable):

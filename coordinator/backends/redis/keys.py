@@ -25,8 +25,9 @@ class FederationKeys:
     Attributes:
         federation: Hash: record (JSON), paused, head (epoch:number:digest), oldest (retained number), epoch (newest
             fencing token), restores (number that a rollback head restores, or empty), and what the scripts need of the
-            plan: keep_versions, keep_deltas, max_queue. One that was restored has the restore's name too: restored. One
-            that a worker has led says for how many milliseconds its lease is taken: lease_lasts.
+            plan: keep_versions, keep_deltas, max_queue. One that was restored has the restore's name too: restored.
+            Once records were trimmed it has the number below which they are: trimmed. One that a worker has led says
+            for how many milliseconds its lease is taken: lease_lasts.
         lease: String token:worker, which expires.
         versions: Hash number -> body (JSON): all of a version but its identity and its being abandoned.
         lineage: Hash number -> epoch:digest:abandoned (0/1).
@@ -35,8 +36,8 @@ class FederationKeys:
         waiting: Hash agent id -> ids of its deltas, separated by spaces, that were queued when one of them last was.
         receipts: Hash delta id -> agent, digest, acceptance time (JSON).
         outcomes: Hash delta id -> what became of it (JSON), absent while it is queued or dead.
-        dead: Hash delta id -> dead letter (JSON).
         settled: Sorted set of the merged and rejected deltas by the head's number at the time.
+        dead: Hash delta id -> dead letter (JSON).
         agents, registered, last_seen: Hashes agent id -> capabilities (JSON), first registration, last call.
         revoked: Set of agent ids.
         merged, weights, rejected: Hashes agent id -> contribution.
@@ -55,8 +56,8 @@ class FederationKeys:
         self.waiting = f"{tag}waiting"
         self.receipts = f"{tag}receipts"
         self.outcomes = f"{tag}outcomes"
-        self.dead = f"{tag}dead"
         self.settled = f"{tag}settled"
+        self.dead = f"{tag}dead"
         self.agents = f"{tag}agents"
         self.registered = f"{tag}registered"
         self.last_seen = f"{tag}last-seen"

@@ -103,6 +103,7 @@ CATALOG: dict[type[AlignFedError], PublicStatus] = {
     errors.UploadStalled: PublicStatus(grpc.StatusCode.DEADLINE_EXCEEDED, 1.0),
     errors.Draining: PublicStatus(grpc.StatusCode.UNAVAILABLE, 1.0),
     errors.CoordinatorUnreachable: PublicStatus(grpc.StatusCode.UNAVAILABLE, 2.0),
+    errors.DiskFull: PublicStatus(grpc.StatusCode.UNAVAILABLE, 2.0),
     errors.LocalProcessFailed: PublicStatus(grpc.StatusCode.UNAVAILABLE, 2.0),
     errors.BackupOvertaken: PublicStatus(grpc.StatusCode.UNAVAILABLE, 60.0),
     errors.Fenced: _ABORTED,

@@ -20,7 +20,7 @@ from alignfed.plan import FederationPlan
 from alignfed.v1 import types_pb2 as pb
 from coordinator.backends.memory.state import MemoryState
 from coordinator.domain import VersionId
-from tests.fuzz.driver import peak_bytes, reset_peak_bytes
+from tests.fuzz.reader import peak_bytes, reset_peak_bytes
 from tests.service.conftest import Running, Start
 from tests.support.hostile_client import HostileClient
 from tests.support.raw_client import WireDelta, refused

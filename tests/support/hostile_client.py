@@ -77,13 +77,8 @@ class HostileClient:
     async def spoiled_request(self) -> Any:
         """Send a request with spoiled fields or bytes to any method."""
         method = self._rng.choice(list(METHODS))
-        valid = {"federation": self._delta.plan.federation, "agent_id": self._delta.agent_id}
-        if method == "DownloadAdapter":
-            del valid["agent_id"]
-        request = METHODS[method](**valid)
-        if method == "GetGlobalVersion":
-            request.max_wait.nanos = 1_000_000
-        return await self._unary(method, mutate_message(METHODS[method], request.SerializeToString(), self._rng))
+        request = request_of(method, self._delta.plan.federation, self._delta.agent_id)
+        return await self._unary(method, mutate_message(METHODS[method], request, self._rng))
 
     async def spoiled_upload(self) -> bytes:
         """Send an upload of which one message is spoiled: a header that lies, a chunk that is damaged."""
@@ -165,6 +160,17 @@ class HostileClient:
             call = self._channel.unary_stream(_path(method))(request, timeout=TIMEOUT_SECONDS, **options)
             return [answer async for answer in call][-1:]
         return await self._channel.unary_unary(_path(method))(request, timeout=TIMEOUT_SECONDS, **options)
+
+
+def request_of(method: str, federation: str, agent_id: str) -> bytes:
+    """Return a valid request of a method, which waits for nothing."""
+    valid = {"federation": federation, "agent_id": agent_id}
+    if method == "DownloadAdapter":
+        del valid["agent_id"]
+    request = METHODS[method](**valid)
+    if method == "GetGlobalVersion":
+        request.max_wait.nanos = 1_000_000
+    return request.SerializeToString()
 
 
 def _path(method: str) -> str:

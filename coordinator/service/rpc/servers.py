@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from alignfed.errors import RequestInvalid
 from coordinator.service.config import ServiceConfig
 from coordinator.service.rpc.types import Interceptor
+from coordinator.service.rpc.unknown_methods import guarded_server
 
 _LOOKAHEAD_BYTES = 256 * 1024  # per stream; the default grows with bandwidth until uploads no longer fit into memory
 _KEEPALIVE_MS = 60_000  # long polls and watches are silent: find dead peers before NAT entries expire
@@ -70,7 +71,7 @@ def endpoint(
     Raises:
         RequestInvalid: The address cannot be listened on, or a TLS file cannot be read.
     """
-    server = grpc.aio.server(interceptors=list(interceptors), options=options_of(config))
+    server = guarded_server(interceptors=list(interceptors), options=options_of(config))
     add(server)
     servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

@@ -84,6 +84,12 @@ _DEFAULTS = ServiceConfig()
     help="Deltas of one federation unmerged in the store; its plan bounds their number.",
 )
 @click.option(
+    "--store-reserve-ratio",
+    type=click.FloatRange(min=0, max=0.9),
+    default=_DEFAULTS.store_reserve_ratio,
+    help="Share of the store's memory that uploads leave free for merging.",
+)
+@click.option(
     "--max-connection-age-seconds",
     type=click.FloatRange(min=0),
     default=_DEFAULTS.max_connection_age_seconds,

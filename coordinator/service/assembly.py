@@ -12,6 +12,7 @@ from coordinator.service.caches.levels import QueueLevels
 from coordinator.service.caches.liveness import Liveness
 from coordinator.service.caches.plans import Plans
 from coordinator.service.caches.roster import Roster
+from coordinator.service.caches.store_room import StoreRoom
 from coordinator.service.caches.unfinished import Unfinished
 from coordinator.service.caches.versions import RecentVersions
 from coordinator.service.config import ServiceConfig
@@ -40,6 +41,7 @@ class Assembly:
     roster: Roster
     heads: HeadCache
     levels: QueueLevels
+    store_room: StoreRoom
     quotas: Quotas
     liveness: Liveness
     uploads: Uploads
@@ -59,14 +61,20 @@ def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: Serv
     )
     levels = QueueLevels(store.deltas, plans, heads, clock, reread_seconds=config.queue_reread_seconds)
     unfinished = Unfinished(store.blobs, clock)
+    store_room = StoreRoom(
+        store, clock, reserve_ratio=config.store_reserve_ratio, reread_seconds=config.queue_reread_seconds
+    )
     quotas = Quotas(store.deltas, unfinished, levels, config)
     upload_ports = UploadPorts(
         store=store,
         clock=clock,
         plans=plans,
         heads=heads,
-        welcome=Welcome(deltas=store.deltas, roster=roster, heads=heads, versions=versions, quotas=quotas),
+        welcome=Welcome(
+            deltas=store.deltas, roster=roster, heads=heads, versions=versions, quotas=quotas, store_room=store_room
+        ),
         unfinished=unfinished,
+        store_room=store_room,
         journal=UploadJournal(metrics),
         drain=drain,
         tracer=tracer,
@@ -82,6 +90,7 @@ def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: Serv
         roster=roster,
         heads=heads,
         levels=levels,
+        store_room=store_room,
         quotas=quotas,
         liveness=Liveness(store.agents, clock, flush_seconds=config.liveness_flush_seconds),
         uploads=Uploads(upload_ports, config),

@@ -34,8 +34,9 @@ class ServiceConfig:
         store_timeout_seconds: How long one answer of the store may take.
         unary_timeout_seconds: Bound of every unary RPC, long-poll time not included.
         max_poll_wait_seconds: Longest long poll.
+        store_reserve_ratio: Share of the store's memory that uploads leave free, so that merges can always be stored.
         head_reread_seconds: Heads are re-read this often in case an announcement was missed.
-        queue_reread_seconds: How full queues are is re-read this often, for telling agents when to come back.
+        queue_reread_seconds: How full queues and the store are is re-read this often.
         agent_record_seconds: How long a checked agent counts as known; a revocation made through another coordinator
             takes effect on polls that much later (uploads are checked again by the store).
         liveness_flush_seconds: Last-seen times are written this often.
@@ -65,6 +66,7 @@ class ServiceConfig:
     max_agent_deltas: int = 64
     max_agent_bytes: int = 4096 * MIB
     max_federation_bytes: int = 32768 * MIB
+    store_reserve_ratio: float = 0.1
     max_active_downloads: int = 64
     progress_timeout_seconds: float = 30.0
     store_timeout_seconds: float = 30.0

@@ -108,6 +108,7 @@ class CoordinatorServer:
             asyncio.create_task(a.heads.listen(), name="heads-listen"),
             asyncio.create_task(a.heads.reread(), name="heads-reread"),
             asyncio.create_task(a.levels.reread(), name="levels-reread"),
+            asyncio.create_task(a.store_room.reread(), name="store-room-reread"),
             asyncio.create_task(a.liveness.run(), name="liveness"),
         ]
         for ready, service in ((self._agents, AGENT_SERVICE), (self._operators, OPERATOR_SERVICE)):

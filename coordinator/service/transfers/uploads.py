@@ -23,6 +23,7 @@ from coordinator.service.admission import DeltaHeader, DeltaRef
 from coordinator.service.bounds import DrainSwitch, store_silent, within
 from coordinator.service.caches.heads import HeadCache
 from coordinator.service.caches.plans import KnownFederation, Plans
+from coordinator.service.caches.store_room import StoreRoom
 from coordinator.service.caches.unfinished import Unfinished
 from coordinator.service.config import ServiceConfig
 from coordinator.service.transfers.gate import UploadGate
@@ -53,6 +54,7 @@ class UploadPorts:
     heads: HeadCache
     welcome: Welcome
     unfinished: Unfinished
+    store_room: StoreRoom
     journal: UploadJournal
     drain: DrainSwitch
     tracer: Tracer
@@ -202,6 +204,7 @@ class Uploads:
             async with self._storing:  # not held while the agent takes its time
                 await writer.write(message)
             entry.stored(len(message.data))
+            self._ports.store_room.stored(len(message.data))
         try:
             await writer.finish()
         except PayloadDigestMismatch:

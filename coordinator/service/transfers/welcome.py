@@ -12,6 +12,7 @@ from coordinator.service.admission import DeltaHeader, DeltaRef
 from coordinator.service.caches.heads import HeadCache
 from coordinator.service.caches.plans import KnownFederation
 from coordinator.service.caches.roster import Roster
+from coordinator.service.caches.store_room import StoreRoom
 from coordinator.service.caches.versions import RecentVersions
 from coordinator.service.quotas import Quotas
 
@@ -25,6 +26,7 @@ class Welcome:
     heads: HeadCache
     versions: RecentVersions
     quotas: Quotas
+    store_room: StoreRoom
 
     async def known(self, ref: DeltaRef) -> Receipt | None:
         """Check who sends what, and return the receipt of a delta that was accepted before.
@@ -44,11 +46,12 @@ class Welcome:
 
         Raises:
             Rejected: The header is not what the plan, the head and the base version make of it.
-            QueueFull, AgentOverQuota: There is no room now.
+            QueueFull, AgentOverQuota, StoreFull: There is no room now.
         """
         form = known.delta_form(header.rank)
         admission.check_against_plan(header, known.plan, tensors=form.tensors, payload_bytes=form.layout.total_bytes)
         await self._check_base(header.federation, header.base)
+        self.store_room.check()
         await self.quotas.check(header.ref, known)
 
     async def check_wanted(self, ref: DeltaRef, base: VersionId, known: KnownFederation) -> None:
@@ -56,11 +59,12 @@ class Welcome:
 
         Raises:
             BaseVersionUnknown, BaseVersionOtherBranch, BaseVersionTooOld, BaseVersionInFuture: It would be in vain.
-            QueueFull, AgentOverQuota: There is no room now.
+            QueueFull, AgentOverQuota, StoreFull: There is no room now.
         """
         head = await self._check_base(ref.federation, base)
         advice = await self.quotas.advice(known, head)
         admission.check_base(base, dataclasses.replace(head, oldest_retained=advice.oldest_wanted))
+        self.store_room.check()
         await self.quotas.check(ref, known)
 
     async def _check_base(self, federation: str, base: VersionId) -> Head:

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
-from alignfed.codec import Factors, encode
 from alignfed.errors import AlignFedError, RequestInvalid, StoreCorrupt, VersionNotFound
 from alignfed.plan import Aggregation, Encoding, FederationPlan, Retention
 from coordinator.backends.embedded import EmbeddedValkey
@@ -19,14 +17,10 @@ from coordinator.backends.urls import open_store
 from coordinator.cli.main import alignfed
 from coordinator.domain import Commit, VersionId, VersionKind, VersionRecord
 from coordinator.ports import Store
-from coordinator.service.config import ServiceConfig
-from coordinator.service.server import CoordinatorServer
-from tests.support.factors import create_federation, filled, merging_plan
-from tests.support.raw_client import RawClient, WireDelta
+from tests.support.factors import create_federation, merging_plan
 from tests.support.stores import NOW, merge_record, take_lease
+from tests.support.uploads import drawn_factors, upload
 from tests.support.workers import merge_queue, new_aggregator
-
-ANY_PORT = "127.0.0.1:0"
 
 
 @pytest.fixture
@@ -36,27 +30,6 @@ async def place(tmp_path: Path) -> AsyncIterator[tuple[str, Store]]:
         store = open_store(server.url)
         yield server.url, store
         await store.close()
-
-
-def factors(seed: int) -> Factors:
-    generator = torch.Generator().manual_seed(seed)
-    return {name: 0.1 * torch.randn(tensor.shape, generator=generator) for name, tensor in filled(0.0).items()}
-
-
-async def upload(store: Store, plan: FederationPlan, *seeds: int, base: VersionId | None = None) -> None:
-    """Send deltas as agents do, so that their payloads are stored under the names that a coordinator gives."""
-    base = base or (await store.versions.head(plan.federation)).id
-    server = CoordinatorServer(store, config=ServiceConfig(agent_listen=ANY_PORT, operator_listen=ANY_PORT))
-    await server.start()
-    client = RawClient(agent_port=server.agent_port, operator_port=server.operator_port)
-    try:
-        for seed in seeds:
-            payload = bytes(encode(factors(seed), plan.delta_encoding))
-            delta = WireDelta.of(plan, base, agent_id=f"agent-{1 + seed % 2}")
-            await client.submit(dataclasses.replace(delta, payload=payload).messages())
-    finally:
-        await client.close()
-        await server.stop()
 
 
 async def replay(place: tuple[str, Store], plan: FederationPlan, number: int) -> Result:
@@ -73,7 +46,7 @@ async def refusal(place: tuple[str, Store], plan: FederationPlan, number: int) -
 
 async def test_a_merged_version_is_derived_again_and_a_rollback_is_no_merge(place: tuple[str, Store]) -> None:
     store, plan = place[1], merging_plan()
-    await create_federation(store, plan, "agent-1", "agent-2", start=factors(0))
+    await create_federation(store, plan, "agent-1", "agent-2", start=drawn_factors(0))
     initial = (await store.versions.head(plan.federation)).id
     aggregator = new_aggregator(store, plan)
     await upload(store, plan, 1, 2)
@@ -96,7 +69,7 @@ async def test_a_merged_version_is_derived_again_and_a_rollback_is_no_merge(plac
 
 async def test_a_version_that_its_record_does_not_make_is_reported(place: tuple[str, Store]) -> None:
     store, plan = place[1], merging_plan()
-    await create_federation(store, plan, "agent-1", "agent-2", start=factors(0))
+    await create_federation(store, plan, "agent-1", "agent-2", start=drawn_factors(0))
     await upload(store, plan, 1)
     token = await take_lease(store, plan.federation)
     claimed = await store.deltas.claim(plan.federation, "worker-1", limit=10)
@@ -123,7 +96,7 @@ async def test_what_is_not_kept_or_not_recorded_any_more_is_said(place: tuple[st
     plan = dataclasses.replace(
         merging_plan(), retention=Retention(versions=3, delta_versions=1), delta_encoding=Encoding.INT8
     ).validate()
-    await create_federation(store, plan, "agent-1", "agent-2", start=factors(0))
+    await create_federation(store, plan, "agent-1", "agent-2", start=drawn_factors(0))
     aggregator = new_aggregator(store, plan)
     for seed in range(1, 5):
         await upload(store, plan, seed)
@@ -137,7 +110,7 @@ async def test_what_is_not_kept_or_not_recorded_any_more_is_said(place: tuple[st
 async def test_a_server_step_is_not_in_the_record(place: tuple[str, Store]) -> None:
     store = place[1]
     plan = dataclasses.replace(merging_plan(), aggregation=Aggregation(recipe="fadas")).validate()
-    await create_federation(store, plan, "agent-1", "agent-2", start=factors(0))
+    await create_federation(store, plan, "agent-1", "agent-2", start=drawn_factors(0))
     await upload(store, plan, 1)
     await merge_queue(store, plan, new_aggregator(store, plan))
     assert "server step" in (await refusal(place, plan, 1)).message

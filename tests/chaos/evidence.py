@@ -65,7 +65,7 @@ async def _read(
     store = open_store(url)
     try:
         receipts = await _receipts(store, federation)
-        merges = [record for record in await _versions(store, federation) if record.kind is VersionKind.MERGE]
+        merges = [record for record in await versions_of(store, federation) if record.kind is VersionKind.MERGE]
         versions = []
         for index, record in enumerate(merges):
             assert record.merge is not None
@@ -102,7 +102,7 @@ async def _receipts(store: Store, federation: str) -> dict[str, Settled]:
             return found
 
 
-async def _versions(store: Store, federation: str) -> list[VersionRecord]:
+async def versions_of(store: Store, federation: str) -> list[VersionRecord]:
     """Return all versions, the newest first."""
     found: list[VersionRecord] = []
     before: int | None = None

@@ -59,6 +59,8 @@ KEEP_ALL = Retention(
     record_versions=MOST_DELTAS,
     dead_letters=MOST_DELTAS,
 )
+ENDLESS = 1_000_000_000
+"""Deltas of a sender that sends until it is told to stop."""
 SETTLE_SECONDS = 240.0
 """How long everything may take to come to rest, on a machine that has other things to do."""
 
@@ -144,7 +146,7 @@ class Fleet:
         self.children: dict[str, Child] = {}
         self.operator_addresses: list[str] = []
         self.store = KillableStore(folder / "store", software=software)
-        self._address = f"127.0.0.1:{free_ports(1)[0]}"
+        self.address = f"127.0.0.1:{free_ports(1)[0]}"
         self._stack = ExitStack()
         self._killed: set[int] = set()
 
@@ -165,7 +167,7 @@ class Fleet:
         for number, port in enumerate(free_ports(count), start=1):
             operators = f"127.0.0.1:{port}"
             self.operator_addresses.append(operators)
-            listen = ["--agent-listen", self._address, "--share-port", "--operator-listen", operators]
+            listen = ["--agent-listen", self.address, "--share-port", "--operator-listen", operators]
             arguments = [*listen, "--metrics-listen", "", "--store-url", self.store.url, "--drain-seconds", "10"]
             self.add(
                 Role(
@@ -190,7 +192,7 @@ class Fleet:
     def add_agent(self, name: str, *, seconds: float = 0.05, outlier_every: int = 0, **settings: Any) -> Role:
         """Start an agent; `seconds` is how long a delta takes, one in `outlier_every` is far too large."""
         values = {
-            "coordinator": self._address,
+            "coordinator": self.address,
             "federation": self.plan.federation,
             "agent_id": name,
             "state_dir": str(self.folder / "agents" / name),
@@ -204,7 +206,7 @@ class Fleet:
         folder = self.folder / "senders" / name
         folder.mkdir(parents=True, exist_ok=True)
         values = {
-            "coordinator": self._address,
+            "coordinator": self.address,
             "federation": self.plan.federation,
             "agent_id": name,
             "folder": str(folder),
@@ -221,9 +223,12 @@ class Fleet:
     def create_federation(self) -> None:
         """Create the plan's federation, as `alignfed federations create` does, once a coordinator serves."""
         self.wait_ready("coordinator-1")
-        adapter = {spec.name: torch.zeros(spec.shape) for spec in self.plan.tensors}
         with OperatorClient(self.operator_addresses[0]) as client:
-            client.create_federation(self.plan, bytes(encode(adapter, Encoding.FP32)), b"")
+            client.create_federation(self.plan, self.first_adapter(), b"")
+
+    def first_adapter(self) -> bytes:
+        """Return version 0: all zeros."""
+        return bytes(encode({spec.name: torch.zeros(spec.shape) for spec in self.plan.tensors}, Encoding.FP32))
 
     # ---- life and death ----------------------------------------------------------------------------------------------
 
@@ -272,6 +277,11 @@ class Fleet:
             return name in self.children and self.roles[name].ready in self.children[name].output
 
         wait_until(ready, what=f"{name} is ready", timeout_seconds=SETTLE_SECONDS)
+
+    def tend_for(self, seconds: float) -> None:
+        """Tend for a while."""
+        until = time.monotonic() + seconds
+        self.tend_until(lambda: time.monotonic() >= until, what=f"{seconds} s have passed")
 
     def tend_until(self, holds: Callable[[], bool], *, what: str, timeout_seconds: float = SETTLE_SECONDS) -> None:
         """Tend until something holds."""

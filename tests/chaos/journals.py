@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from edge_agent.domain import PreparedDelta, Receipt
 from edge_agent.outbox.outbox import Outbox, OutboxEntry
 
-MADE, ACKNOWLEDGED, REFUSED = "made", "acknowledged", "refused"
+MADE, SENDING, ACKNOWLEDGED, REFUSED = "made", "sending", "acknowledged", "refused"
 
 
 class EventLog:
@@ -42,9 +43,9 @@ class WitnessedOutbox(Outbox):
     So the noted acknowledgements are all there were: a kill in between leaves one too many notes, never one too few.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, **options: Any) -> None:
         self._events = EventLog(root.with_name("events.log"))
-        super().__init__(root)
+        super().__init__(root, **options)
 
     def put(self, delta: PreparedDelta, *, trace_context: str = "") -> OutboxEntry:
         entry = super().put(delta, trace_context=trace_context)

@@ -21,16 +21,17 @@ import torch
 
 from alignfed.chunks import sha256_of
 from alignfed.codec import encode
-from alignfed.errors import AlignFedError
 from alignfed.plan import FederationPlan
 from edge_agent.domain import Capabilities, DeltaMeta, DeltaState, GlobalVersion, Receipt, ResumeAt
 from edge_agent.stopping import Interrupted
 from edge_agent.wire.client import CoordinatorClient
 from edge_agent.wire.link import Link
-from tests.chaos.journals import ACKNOWLEDGED, REFUSED, EventLog, read_events
+from tests.chaos.journals import ACKNOWLEDGED, REFUSED, SENDING, EventLog, read_events
 
-VARIANTS = 16
-"""Different payloads of one sender; more would only take longer to prepare."""
+VARIANTS = 4
+"""Different payloads of one stream; more would only take longer to prepare."""
+RETRIES = "all sent; retries"
+"""What a sender says at its end, followed by their number."""
 BASE_SECONDS = 1.0
 """How often a sender asks for the head, to train from it."""
 
@@ -44,10 +45,10 @@ class SenderSettings:
     Attributes:
         coordinator: `host:port` for agents.
         federation: Where to.
-        agent_id: As whom.
+        agent_id: The process' name; its agents have numbers in addition.
         folder: Journal and payloads.
         count: Deltas in all.
-        streams: Uploads at a time.
+        streams: Agents, each with one upload at a time.
         pause_seconds: Between two deltas of one stream.
         query_first: Ask before each upload, as agents do; otherwise only before the second try.
     """
@@ -66,10 +67,6 @@ class SenderSettings:
         """Where the acknowledgements are noted."""
         return Path(self.folder) / "events.log"
 
-    def delta_id(self, number: int) -> str:
-        """Return the id of a delta."""
-        return delta_id_of(self.agent_id, number)
-
 
 def delta_id_of(agent_id: str, number: int) -> str:
     """Return the id of a sender's delta, the same in every process."""
@@ -77,98 +74,90 @@ def delta_id_of(agent_id: str, number: int) -> str:
 
 
 class Sender:
-    """Owns one client and its streams."""
+    """One process of several agents, `NAME.0` to `NAME.(streams-1)`, each with a client and a thread."""
 
     def __init__(self, settings: SenderSettings) -> None:
         self._settings = settings
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
+        self._stop, self._enough = threading.Event(), threading.Event()
         told = read_events(settings.journal)
         self._settled = set(told.get(ACKNOWLEDGED, ())) | set(told.get(REFUSED, ()))
         self._events = EventLog(settings.journal)
-        self._numbers = itertools.count()
         self._failure: BaseException | None = None
-        self.retries = 0
-        self.longest_seconds = 0.0
+        self._retries: list[str] = []
+        self._longest_seconds = 0.0
 
     def run(self) -> None:
-        """Send until every delta is settled, or until SIGTERM."""
-        settings = self._settings
-        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
-        client = CoordinatorClient(settings.coordinator, federation=settings.federation, agent_id=settings.agent_id)
-        with client:
-            self._client = client
-            self._link = Link(
-                client=client,
-                capabilities=Capabilities(),
-                stop=self._stop,
-                on_retry=self._retried,
-                rng=random.Random(),
-            )
-            plan = self._link.register()
-            self._payloads = list(_prepare(plan, Path(settings.folder), settings.agent_id))
-            self._base, self._base_at = self._link.call(client.global_version).head, time.monotonic()
-            streams = [threading.Thread(target=self._guarded_stream, args=(plan,)) for _ in range(settings.streams)]
-            for stream in streams:
-                stream.start()
-            for stream in streams:
-                stream.join()
+        """Send until every delta is settled, or until SIGTERM: each stream then ends after the delta it is at."""
+        signal.signal(signal.SIGTERM, lambda *_: self._enough.set())
+        count = self._settings.streams
+        streams = [threading.Thread(target=self._guarded_stream, args=(index,)) for index in range(count)]
+        for stream in streams:
+            stream.start()
+        for stream in streams:
+            stream.join()
         if self._failure is not None:
             raise self._failure
-        logger.info("done: %d retries, longest upload %.3f s", self.retries, self.longest_seconds)
+        logger.info("%s %d, longest upload %.3f s", RETRIES, len(self._retries), self._longest_seconds)
 
-    def _guarded_stream(self, plan: FederationPlan) -> None:
+    def _guarded_stream(self, index: int) -> None:
         try:
-            self._stream(plan)
+            self._stream(index)
         except Interrupted:
             pass
         except BaseException as error:  # noqa: BLE001  # raised by `run`
             self._failure = error
             self._stop.set()
 
-    def _stream(self, plan: FederationPlan) -> None:
+    def _stream(self, index: int) -> None:
         settings = self._settings
-        while (number := next(self._numbers)) < settings.count:
-            delta_id = settings.delta_id(number)
-            if delta_id in self._settled:
-                continue
-            meta, payload = self._payloads[number % len(self._payloads)]
-            meta = dataclasses.replace(meta, delta_id=delta_id, sequence=number, base=self._newest_base())
-            began = time.monotonic()
-            receipt = self._deliver(meta, payload, plan.limits.chunk_bytes)
-            self._events.note(REFUSED if receipt.state is DeltaState.REJECTED else ACKNOWLEDGED, delta_id)
-            self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
-            if settings.pause_seconds:
-                self._link.pause(settings.pause_seconds)
+        agent_id = f"{settings.agent_id}.{index}"
+        with CoordinatorClient(settings.coordinator, federation=settings.federation, agent_id=agent_id) as client:
+            link = Link(
+                client=client,
+                capabilities=Capabilities(),
+                stop=self._stop,
+                on_retry=lambda error: self._retries.append(error.reason),
+                rng=random.Random(),
+            )
+            plan = link.register()
+            payloads = list(_prepare(plan, Path(settings.folder), index))
+            base, base_at = link.call(client.global_version).head, time.monotonic()
+            for number in range(index, settings.count, settings.streams):
+                delta_id = delta_id_of(settings.agent_id, number)
+                if delta_id in self._settled:
+                    continue
+                if self._enough.is_set():
+                    return
+                if time.monotonic() - base_at > BASE_SECONDS:
+                    base, base_at = link.call(client.global_version).head, time.monotonic()
+                meta, payload = payloads[number // settings.streams % len(payloads)]
+                meta = dataclasses.replace(meta, delta_id=delta_id, sequence=number, base=base)
+                began = time.monotonic()
+                self._events.note(SENDING, delta_id)
+                receipt = self._deliver(link, client, meta, payload)
+                self._events.note(REFUSED if receipt.state is DeltaState.REJECTED else ACKNOWLEDGED, delta_id)
+                self._longest_seconds = max(self._longest_seconds, time.monotonic() - began)
+                if settings.pause_seconds:
+                    link.pause(settings.pause_seconds)
 
-    def _deliver(self, meta: DeltaMeta, payload: Path, chunk_bytes: int) -> Receipt:
-        tries = itertools.count(0 if not self._settings.query_first else 1)
+    def _deliver(self, link: Link, client: CoordinatorClient, meta: DeltaMeta, payload: Path) -> Receipt:
+        """Upload a delta as often as it takes; before any but the first try ask what became of the last one."""
+        tries = itertools.count(int(self._settings.query_first))
 
         def transfer() -> Receipt:
             answer: Receipt | ResumeAt = ResumeAt(offset=0)
             if next(tries):
-                answer = self._client.query_upload(meta.delta_id, meta.sha256, rank=meta.rank)
+                answer = client.query_upload(meta.delta_id, meta.sha256, rank=meta.rank)
             if isinstance(answer, Receipt):
                 return answer
-            return self._client.submit(meta, payload, answer, chunk_bytes=chunk_bytes)
+            return client.submit(meta, payload, answer, chunk_bytes=link.plan.limits.chunk_bytes)
 
-        return self._link.call(transfer)
-
-    def _newest_base(self) -> GlobalVersion:
-        with self._lock:
-            if time.monotonic() - self._base_at > BASE_SECONDS:
-                self._base_at = time.monotonic()
-                self._base = self._link.call(self._client.global_version).head
-            return self._base
-
-    def _retried(self, _error: AlignFedError) -> None:
-        with self._lock:
-            self.retries += 1
+        return link.call(transfer)
 
 
-def _prepare(plan: FederationPlan, folder: Path, agent_id: str) -> Iterator[tuple[DeltaMeta, Path]]:
-    """Write the payloads and yield each with everything but its delta's id, place and base."""
-    drawn = torch.Generator().manual_seed(sum(agent_id.encode()))
+def _prepare(plan: FederationPlan, folder: Path, index: int) -> Iterator[tuple[DeltaMeta, Path]]:
+    """Write the payloads of a stream and yield each with everything but its delta's id, place and base."""
+    drawn = torch.Generator().manual_seed(index)
     for variant in range(VARIANTS):
         payload = bytes(
             encode(
@@ -176,7 +165,7 @@ def _prepare(plan: FederationPlan, folder: Path, agent_id: str) -> Iterator[tupl
                 plan.delta_encoding,
             )
         )
-        path = folder / f"payload-{variant}"
+        path = folder / f"payload-{index}-{variant}"
         path.write_bytes(payload)
         meta = DeltaMeta(
             delta_id="",

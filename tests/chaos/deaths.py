@@ -1,0 +1,137 @@
+"""Who dies where and when: every failpoint of every kind of process at least once, then chance."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter, deque
+
+from coordinator.cli.failpoint_places import AGENT, COORDINATOR, WORKER, places
+from tests.chaos.fleet import FAILED_HERE, Fleet, Role
+from tests.chaos.nursery import Child
+
+KINDS = (AGENT, COORDINATOR, WORKER)
+PATIENCE_SECONDS = 6.0
+"""A process that has not come by its place after so long dies anyway, and the place's turn comes again later."""
+TURNS = 6
+"""So often a place gets a turn before it counts as never passed."""
+LIVES_SECONDS = (0.05, 2.0)
+"""How long a process lives that is to die anywhere."""
+TARGETED = "=crash"
+"""How a start is armed that is to show that a place is passed: at the first hit."""
+AT_THE_END = ("store.close.", "store.leases.release.")
+"""Places that are passed by who is told to stop."""
+REJECTING = ("outbox.reject.", "outbox.prune.")
+ELSEWHERE = {
+    "digests.save.": "the first start of an agent in a new folder: see `corners`",
+    "outbox.drop.": "an agent whose outbox is full: see `corners`",
+    "outbox.reopen.": "a coordinator that has lost what it acknowledged: see `corners`",
+    "store_note.": "a coordinator with an embedded store: see `corners`",
+}
+"""Places that a running fleet never comes by."""
+
+
+class Deaths:
+    """Arms every start of a process, and kills those that are to die anywhere.
+
+    Args:
+        rng: Chance.
+        unwilling: Names of roles that come by `REJECTING` places.
+    """
+
+    def __init__(self, rng: random.Random, *, rejected: str) -> None:
+        self._rng = rng
+        self._rejected = rejected
+        self.enabled = False
+        self._queues: dict[str, deque[str]] = {}
+        self._turns: Counter[tuple[str, str]] = Counter()
+        self.reached: set[tuple[str, str]] = set()
+        self._aims: dict[str, tuple[str, float]] = {}
+        self._told: set[int] = set()
+        for kind in KINDS:
+            names = [it.place for it in places() if kind in it.processes and not it.place.startswith(tuple(ELSEWHERE))]
+            rng.shuffle(names)
+            self._queues[kind] = deque(names)
+
+    @property
+    def waiting(self) -> dict[str, list[str]]:
+        """Places that nobody has died at yet, by kind of process; none that had all its turns."""
+        aims = {name: place for name, (place, _) in self._aims.items() if place}
+        return {kind: [*self._queues[kind], *_aims_of(kind, aims)] for kind in KINDS}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every place was died at, or had all its turns."""
+        return not any(self._queues.values()) and not any(place for place, _ in self._aims.values())
+
+    @property
+    def missed(self) -> list[str]:
+        """Places that had all their turns in vain, as `kind place`."""
+        return sorted(
+            f"{kind} {place}"
+            for (kind, place), turns in self._turns.items()
+            if (kind, place) not in self.reached and turns
+        )
+
+    def wanted(self, place: str) -> bool:
+        """Whether some process waits to die at a place."""
+        return any(aim.startswith(place) for aim, _ in self._aims.values())
+
+    def arm(self, role: Role) -> str:
+        """Return the failpoints of a role's next start."""
+        self._aims.pop(role.name, None)
+        if not self.enabled or role.kind not in KINDS:
+            return ""
+        place = self._next_place(role)
+        if place is None:
+            return self._by_chance(role)
+        self._turns[role.kind, place] += 1
+        self._aims[role.name] = (place, time.monotonic() + PATIENCE_SECONDS)
+        return place + TARGETED
+
+    def tend(self, fleet: Fleet) -> None:
+        """Note who has died at its place, give up on who does not, and kill who is to die now."""
+        for child in fleet.tend():
+            self._note(child)
+        now = time.monotonic()
+        for name, child in list(fleet.children.items()):
+            if child.kind not in KINDS:
+                continue
+            place, dies_at = self._aims.setdefault(name, ("", now + self._rng.uniform(*LIVES_SECONDS)))
+            if place.startswith(AT_THE_END) and child.pid not in self._told:
+                if fleet.roles[name].ready in child.output:
+                    self._told.add(child.pid)
+                    child.signal(signal.SIGTERM)
+            elif now > dies_at:
+                fleet.kill(name)
+
+    def _next_place(self, role: Role) -> str | None:
+        queue = self._queues[role.kind]
+        alive = self._rng.random() < 0.3  # so that the federation gets on
+        for place in () if alive else list(queue):
+            if role.kind == AGENT and place.startswith(REJECTING) != (role.name == self._rejected):
+                continue
+            queue.remove(place)
+            return place
+        return None
+
+    def _by_chance(self, role: Role) -> str:
+        """Let it die at a place that it may come by, at some later hit, or anywhere."""
+        self._aims[role.name] = ("", time.monotonic() + self._rng.uniform(*LIVES_SECONDS))
+        known = sorted(place for kind, place in self.reached if kind == role.kind)
+        if not known or self._rng.random() < 0.5:
+            return ""
+        return f"{self._rng.choice(known)}=crash@{self._rng.randint(1, 12)}"
+
+    def _note(self, child: Child) -> None:
+        place = child.failpoints.removesuffix(TARGETED) if child.failpoints.endswith(TARGETED) else ""
+        self._told.discard(child.pid)
+        died_at = FAILED_HERE.findall(child.output) if child.failpoints else []
+        self.reached |= {(child.kind, it) for it in died_at}
+        if place and place not in died_at and self._turns[child.kind, place] < TURNS:
+            self._queues[child.kind].append(place)
+
+
+def _aims_of(kind: str, aims: dict[str, str]) -> list[str]:
+    return [place for name, place in aims.items() if name.startswith(kind)]

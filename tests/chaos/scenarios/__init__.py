@@ -1,0 +1,59 @@
+"""Ways to break a federation, by name; each runs for itself and returns its outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.chaos.outcome import Outcome
+from tests.chaos.scenarios import exactly_once, kills, rolling, store_kills, zombies
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """How much of it: `count` is whatever the scenario counts, `bounces` those of each side."""
+
+    count: int
+    bounces: int = 0
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A scenario, how much of it CI sees, and how much a soak."""
+
+    run: Callable[[Path, Amount, str], Outcome]
+    short: Amount
+    long: Amount
+
+
+def _kills(folder: Path, amount: Amount, software: str) -> Outcome:
+    return kills.run(folder, seed=amount.seed, kills=amount.count, software=software)
+
+
+def _store_kills(folder: Path, amount: Amount, software: str) -> Outcome:
+    return store_kills.run(folder, seed=amount.seed, kills=amount.count, software=software)
+
+
+def _exactly_once(folder: Path, amount: Amount, software: str) -> Outcome:
+    return exactly_once.run(folder, seed=amount.seed, deltas=amount.count, bounces=amount.bounces, software=software)
+
+
+def _zombies(folder: Path, amount: Amount, software: str) -> Outcome:
+    return zombies.run(folder, seed=amount.seed, zombies=amount.count, software=software)
+
+
+def _rolling(folder: Path, amount: Amount, software: str) -> Outcome:
+    return rolling.run(folder, seed=amount.seed, rounds=amount.count, software=software)
+
+
+SCENARIOS = {
+    "kills": Scenario(run=_kills, short=Amount(count=500), long=Amount(count=5_000)),
+    "store-kills": Scenario(run=_store_kills, short=Amount(count=50), long=Amount(count=500)),
+    "exactly-once": Scenario(
+        run=_exactly_once, short=Amount(count=100_000, bounces=3), long=Amount(count=1_000_000, bounces=30)
+    ),
+    "zombies": Scenario(run=_zombies, short=Amount(count=100), long=Amount(count=1_000)),
+    "rolling-restart": Scenario(run=_rolling, short=Amount(count=3), long=Amount(count=50)),
+}

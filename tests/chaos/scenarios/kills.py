@@ -1,0 +1,63 @@
+"""P1: SIGKILL of coordinators, workers and agents anywhere, every failpoint of theirs included."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from pathlib import Path
+
+from alignfed.plan import Buffer
+from tests.chaos.deaths import Deaths
+from tests.chaos.evidence import gather
+from tests.chaos.fleet import Fleet, federation_plan
+from tests.chaos.oracle import judge
+from tests.chaos.outcome import Outcome
+from tests.chaos.settling import journals, settle, state_directories
+from tests.chaos.visitors import Visitors
+
+AGENTS = 3
+REJECTED = "agent-rejected"
+LOOK_SECONDS = 0.02
+TELL_SECONDS = 10.0
+LONGEST_SECONDS = 1800.0
+
+logger = logging.getLogger(__name__)
+
+
+def run(folder: Path, *, seed: int, kills: int, software: str = "valkey") -> Outcome:
+    """Kill until `kills` processes have died and every place had its turn, then judge."""
+    began = tell_at = time.monotonic()
+    rng = random.Random(seed)
+    deaths = Deaths(rng, rejected=REJECTED)
+    plan = federation_plan(folder, buffer=Buffer(size=4, timeout_seconds=0.5))
+    with Fleet(folder, plan, software=software, arm=deaths.arm) as fleet:
+        fleet.add_coordinators(2)
+        fleet.add_workers(2)
+        fleet.create_federation()
+        deaths.enabled = True
+        for number in range(AGENTS):
+            fleet.add_agent(f"agent-{number}", outlier_every=7)
+        fleet.add_agent(REJECTED, outlier_every=1)
+        with Visitors(fleet, random.Random(seed + 1), deaths.wanted):
+            while fleet.tally.crashes < kills or not deaths.exhausted:
+                deaths.tend(fleet)
+                time.sleep(LOOK_SECONDS)
+                if time.monotonic() > tell_at:
+                    tell_at = time.monotonic() + TELL_SECONDS
+                    waiting = sum(map(len, deaths.waiting.values()))
+                    logger.info("%d crashes, %d places to go", fleet.tally.crashes, waiting)
+                if time.monotonic() - began > LONGEST_SECONDS:
+                    fleet.accidents.append(f"after {LONGEST_SECONDS:.0f} s only {fleet.tally.crashes} have died")
+                    break
+        faults = settle(fleet)
+        evidence = gather(fleet.store.url, plan.federation, agents=state_directories(fleet), journals=journals(fleet))
+        return Outcome(
+            scenario="kills",
+            seed=seed,
+            tally=fleet.tally,
+            verdict=judge(evidence),
+            seconds=time.monotonic() - began,
+            further={"places": f"{len(deaths.reached)}/{len(deaths.reached) + len(deaths.missed)}"},
+            faults=(*faults, *fleet.accidents, *(f"nobody died at {place}" for place in deaths.missed)),
+        )

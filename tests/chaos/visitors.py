@@ -1,0 +1,164 @@
+"""Operators and others who keep coordinators busy with everything that is not a delta, so that they die of that too."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from alignfed.codec import encode
+from alignfed.errors import AlignFedError
+from alignfed.plan import FederationPlan
+from coordinator.cli.operator_client import OperatorClient
+from edge_agent.domain import Capabilities, DeltaMeta, GlobalVersion, ResumeAt
+from edge_agent.wire.client import CoordinatorClient
+from tests.chaos.fleet import Fleet
+from tests.chaos.journals import ACKNOWLEDGED
+
+PAUSE_SECONDS = 0.15
+CALL_SECONDS = 3.0
+TAIL_BYTES = 400
+DROP_ONE_IN = 4
+SPOILER = "spoiler"
+
+
+class Visitors:
+    """Asks every coordinator for everything that operators ask for, round after round, in a thread of its own.
+
+    Args:
+        fleet: Whom to visit.
+        rng: What is asked now and then.
+        wanted: Whether some coordinator waits to die of a call of that name; rare ones are made only then.
+    """
+
+    def __init__(self, fleet: Fleet, rng: random.Random, wanted: Callable[[str], bool]) -> None:
+        self._fleet = fleet
+        self._rng = rng
+        self._wanted = wanted
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="visitors", daemon=True)
+        self._created = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Go, for good. Idempotent."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        clients = [OperatorClient(address, call_seconds=CALL_SECONDS) for address in self._fleet.operator_addresses]
+        while not self._stop.wait(PAUSE_SECONDS):
+            for client in clients:
+                self._visit(client)
+            self._spoil()
+        for client in clients:
+            client.close()
+
+    def _visit(self, client: OperatorClient) -> None:
+        name = self._fleet.plan.federation
+        letters = []
+        with suppress(AlignFedError):
+            letters = [letter.delta_id for letter in client.dead_letters(name)]
+        asks: list[Callable[[], object]] = [
+            client.inspect,
+            client.federations,
+            lambda: client.federation(name),
+            lambda: client.versions(name, limit=3),
+            lambda: client.version(name),
+            lambda: client.agents(name),
+            lambda: client.delta(name, "no-such-delta"),
+            *(lambda delta_id=delta_id: client.delta(name, delta_id) for delta_id in self._acknowledged_lately()),
+            lambda: client.pause(name),
+            lambda: client.resume(name),
+        ]
+        for letter in letters:
+            drop = self._rng.randrange(DROP_ONE_IN) == 0
+            settle = client.drop_dead_letter if drop else client.requeue_dead_letter
+            asks.append(lambda settle=settle, letter=letter: settle(name, letter))
+        asks += self._rare(client)
+        self._rng.shuffle(asks)
+        for ask in asks:
+            with suppress(AlignFedError):  # it died, or there is no such thing: both are the point
+                ask()
+        with suppress(AlignFedError):
+            client.resume(name)
+
+    def _rare(self, client: OperatorClient) -> list[Callable[[], object]]:
+        """Return calls that would change the federation's course if they were made all the time."""
+        name = self._fleet.plan.federation
+        rare: list[Callable[[], object]] = []
+        if self._wanted("store.versions.roll_back"):
+            rare.append(lambda: client.roll_back(name, client.federation(name).head.id.number))
+        if self._wanted("store.agents.revoke"):
+            rare.append(lambda: client.revoke_agent(name, "nobody"))
+        if self._wanted("store.federations.create"):
+            self._created += 1
+            plan = dataclasses.replace(self._fleet.plan, federation=f"other-{self._created}")
+            rare.append(lambda: client.create_federation(plan, self._fleet.first_adapter(), b""))
+        if self._wanted("store.deltas.drop_dead") or self._wanted("store.deltas.requeue_dead"):
+            rare.append(lambda: client.requeue_dead_letter(name, "no-such-delta"))
+            rare.append(lambda: client.drop_dead_letter(name, "no-such-delta"))
+        return rare
+
+    def _acknowledged_lately(self) -> list[str]:
+        """Return ids of deltas that may still be queued."""
+        return [
+            delta_id
+            for events in Path(self._fleet.folder / "agents").glob("*/events.log")
+            for delta_id in _last_acknowledged(events)
+        ]
+
+    def _spoil(self) -> None:
+        """Upload a delta whose bytes are not what was announced: what arrived of it is deleted."""
+        if not self._wanted("store.blobs.delete"):
+            return
+        fleet = self._fleet
+        with (
+            suppress(AlignFedError),
+            CoordinatorClient(fleet.address, federation=fleet.plan.federation, agent_id=SPOILER) as client,
+        ):
+            head: GlobalVersion = client.register(Capabilities()).status.head
+            meta, path = spoiled_delta(fleet.plan, fleet.folder, head)
+            client.submit(meta, path, ResumeAt(offset=0), chunk_bytes=fleet.plan.limits.chunk_bytes)
+
+
+def spoiled_delta(plan: FederationPlan, folder: Path, base: GlobalVersion) -> tuple[DeltaMeta, Path]:
+    """Return a delta that is announced under another digest than its payload has."""
+    payload = bytes(encode({spec.name: torch.zeros(spec.shape) for spec in plan.tensors}, plan.delta_encoding))
+    path = folder / "spoiled-payload"
+    path.write_bytes(payload)
+    meta = DeltaMeta(
+        delta_id=str(uuid.uuid4()),
+        sequence=0,
+        base=base,
+        base_model_digest=plan.base_model.digest,
+        examples=1,
+        local_steps=1,
+        encoding=plan.delta_encoding,
+        rank=plan.lora.rank,
+        tensors=plan.tensors,
+        total_bytes=len(payload),
+        sha256="ab" * 32,
+    )
+    return meta, path
+
+
+def _last_acknowledged(events: Path) -> list[str]:
+    with events.open("rb") as stream:
+        stream.seek(0, 2)
+        stream.seek(max(0, stream.tell() - TAIL_BYTES))
+        lines = stream.read().decode("ascii").splitlines()[1:]
+    return [line.partition(" ")[2] for line in lines if line.startswith(ACKNOWLEDGED)][-1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -125,6 +126,11 @@ def read_agents(folder: Path, names: Iterable[str]) -> AgentsEvidence:
             if line["message"] == REJECTED:
                 refused[line["delta_id"]] = line["reason"]
     return AgentsEvidence(acknowledged=frozenset(acknowledged), refused=refused, held=frozenset(left), resent=resent)
+
+
+def pause(seconds: float) -> None:
+    """Let that much time pass: how long a fault lasts is what the seed decides, not something to wait for."""
+    threading.Event().wait(seconds)
 
 
 def held(outbox: Path) -> set[str]:

@@ -40,19 +40,18 @@ from tests.chaos.aftermath import (
     AgentsEvidence,
     FailoverVerdict,
     History,
-    held,
     judge_failovers,
     read_agents,
     read_log,
 )
 from tests.chaos.fleet import FEDERATION, Fleet, Role, federation_plan
 from tests.chaos.replicated import KINDS, ReplicatedStore
+from tests.chaos.scenarios.flapping import come_to_rest
 
 COORDINATORS = WORKERS = 2
 AGENTS = ("agent-1", "agent-2", "agent-3")
 BUFFER_SIZE = 8
 DELTA_SECONDS = 0.15
-NEVER_SECONDS = 1e6
 COMMIT_DELAY_SECONDS = 0.4
 BEFORE_COMMIT = "store.versions.commit.before"
 SAMPLE_SECONDS = 0.05
@@ -103,7 +102,7 @@ def run_failovers(folder: Path, *, failovers: int, seed: int, wait_replicas: int
             store.fail_over(kind)
             fleet.tend()
         store.wait_healthy()
-        _come_to_rest(fleet)
+        come_to_rest(fleet, AGENTS)
         agents = read_agents(folder, AGENTS)
         workers = [read_log(folder / "processes" / f"worker-{number}.log") for number in range(1, WORKERS + 1)]
         history = asyncio.run(_read_history(store.url, seen.identities))
@@ -140,17 +139,6 @@ def _await_merge(fleet: Fleet) -> None:
 def _commits_begun(fleet: Fleet) -> int:
     children = [child for child in fleet.children.values() if child.kind == "worker"]
     return sum(child.output.count(f"failpoint {BEFORE_COMMIT} hit") for child in children)
-
-
-def _come_to_rest(fleet: Fleet) -> None:
-    """Let agents make no more deltas, wait until they know what became of all they made, and end everybody."""
-    for name in AGENTS:
-        fleet.retire(name)
-        fleet.add_agent(name, seconds=NEVER_SECONDS)
-    outboxes = [fleet.folder / "agents" / name / "outbox" for name in AGENTS]
-    fleet.tend_until(lambda: not any(held(outbox) for outbox in outboxes), what="every outbox is empty")
-    for name in [*AGENTS, *(name for name in list(fleet.roles) if name not in AGENTS)]:
-        fleet.retire(name)
 
 
 class _HeadsSeen:

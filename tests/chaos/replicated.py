@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import random
 import re
-import threading
 from types import TracebackType
 from typing import Self
 
+from tests.chaos.aftermath import pause
 from tests.chaos.proxy import BLACK_HOLE, FaultProxy
 from tests.support.servers import RedisProcess, free_port, running_redis
 from tests.support.waiting import wait_until
@@ -156,11 +156,6 @@ class ReplicatedStore:
             and all(_value(facts, "num-other-sentinels") == str(SENTINELS - 1) for facts in seen)
             and all(_value(facts, "num-slaves") == str(SERVERS - 1) for facts in seen)
         )
-
-
-def pause(seconds: float) -> None:
-    """Let that much time pass: how long a fault lasts is what the seed decides, not something to wait for."""
-    threading.Event().wait(seconds)
 
 
 def _value(reply: list[str], name: str) -> str | None:

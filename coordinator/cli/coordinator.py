@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,8 @@ def coordinator_command(
     """
     set_up_logging(log_level, log_format)
     print_settings(context)
+    # gRPC's own log quotes, unescaped and without limit, whatever bytes a peer sends; it is set up when gRPC is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     with needs_extra("coordinator"):
         from alignfed.tracing.export import tracing
         from coordinator.service.process import run  # grpc and redis take longer to load than --help may take

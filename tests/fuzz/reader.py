@@ -199,12 +199,12 @@ def judged(target: Target, data: bytes, outcomes: Counter[str]) -> str:
     return ""
 
 
-def reset_peak_bytes() -> int:
-    """Lower the noted peak of this process's memory to what it holds now, where the system can, and return it."""
+def reset_peak_bytes(process: int | str = "self") -> int:
+    """Lower the noted peak of a process's memory to what it holds now, where the system can, and return it."""
     gc.collect()
     with suppress(OSError):  # the peak then stays where it was: only what exceeds it is seen
-        Path("/proc/self/clear_refs").write_text("5", "ascii")
-    return peak_bytes()
+        Path(f"/proc/{process}/clear_refs").write_text("5", "ascii")
+    return peak_bytes(process)
 
 
 def peak_bytes(process: int | str = "self") -> int:

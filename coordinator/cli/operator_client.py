@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,6 +36,7 @@ from coordinator.cli.operator_views import (
     InspectionView,
     VersionView,
 )
+from coordinator.cli.tls import ClientTls
 from coordinator.domain import AdapterKind, Head, VersionId
 
 CALL_SECONDS = 30.0
@@ -54,21 +54,21 @@ class OperatorClient:
 
     Args:
         address: `host:port`.
-        tls_ca: PEM file of the authority that signed the coordinator's certificate; None for a plain connection.
+        tls: For an encrypted connection; None for a plain one.
         call_seconds: Deadline of calls that move no adapter.
 
     Raises:
-        RequestInvalid: The address is malformed.
+        RequestInvalid: The address is malformed, or a TLS file cannot be read.
     """
 
-    def __init__(self, address: str, *, tls_ca: Path | None = None, call_seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, address: str, *, tls: ClientTls | None = None, call_seconds: float = CALL_SECONDS) -> None:
         self.address = address
         self._call_seconds = call_seconds
         options = _channel_options(address)
-        if tls_ca is None:
+        if tls is None:
             self._channel = grpc.insecure_channel(address, options=options)
         else:
-            self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(tls_ca.read_bytes()), options)
+            self._channel = grpc.secure_channel(address, tls.credentials(), options)
         self._stub = operator_service_pb2_grpc.OperatorServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:

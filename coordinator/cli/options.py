@@ -12,6 +12,7 @@ import click
 
 from alignfed.errors import RequestInvalid
 from coordinator.cli.store_place import DEFAULT_DATA_DIR, noted_store_url
+from coordinator.cli.tls import client_tls
 
 if TYPE_CHECKING:
     from coordinator.cli.operator_client import OperatorClient
@@ -33,8 +34,20 @@ FindStore = Callable[[], str]
 
 
 def address_options(command: Command) -> Command:
-    """Add `--operator` and `--tls-ca`, handed over as they are."""
+    """Add `--operator`, `--tls-ca`, `--tls-certificate` and `--tls-key`, handed over as they are."""
     for option in (
+        click.option(
+            "--tls-key",
+            envvar="ALIGNFED_TLS_KEY",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="PEM file of that certificate's private key.",
+        ),
+        click.option(
+            "--tls-certificate",
+            envvar="ALIGNFED_TLS_CERTIFICATE",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="PEM file that tells who this is, where the coordinator asks for it (--tls-client-ca-file).",
+        ),
         click.option(
             "--tls-ca",
             envvar="ALIGNFED_TLS_CA",
@@ -56,15 +69,22 @@ def address_options(command: Command) -> Command:
 
 
 def operator_options(command: Command) -> Command:
-    """Add `--operator` and `--tls-ca`, handed over together as one argument `connect`."""
+    """Add the options of `address_options`, handed over together as one argument `connect`."""
 
     @address_options
     @functools.wraps(command)
-    def with_connect(*arguments: Any, operator: str, tls_ca: Path | None, **options: Any) -> Any:
+    def with_connect(
+        *arguments: Any,
+        operator: str,
+        tls_ca: Path | None,
+        tls_certificate: Path | None,
+        tls_key: Path | None,
+        **options: Any,
+    ) -> Any:
         def connect(**settings: float) -> OperatorClient:
             from coordinator.cli.operator_client import OperatorClient  # grpc takes longer to load than --help may
 
-            return OperatorClient(operator, tls_ca=tls_ca, **settings)
+            return OperatorClient(operator, tls=client_tls(tls_ca, tls_certificate, tls_key), **settings)
 
         return command(*arguments, connect=connect, **options)
 

@@ -7,7 +7,6 @@ import http.client
 import socket
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -16,6 +15,7 @@ from alignfed.errors import ERROR_DOMAIN
 from alignfed.remote_errors import details_of
 from alignfed.settings import parse_listen
 from alignfed.v1 import agent_service_pb2, agent_service_pb2_grpc, operator_service_pb2, operator_service_pb2_grpc
+from coordinator.cli.tls import ClientTls
 
 
 class Answering(enum.StrEnum):
@@ -35,29 +35,29 @@ class Answering(enum.StrEnum):
     UNKNOWN_HOST = "nothing: the name is unknown"
 
 
-def who_answers(address: str, tls_ca: Path | None, *, seconds: float) -> Answering:
+def who_answers(address: str, tls: ClientTls | None, *, seconds: float) -> Answering:
     """Return who answers at an address. Opens a few connections, changes nothing.
 
     Args:
         address: `host:port`.
-        tls_ca: Authority to verify the server with; None for a plain connection.
+        tls: How to connect; None for a plain connection.
         seconds: How long each answer may take.
     """
     nobody = _nobody(address, seconds)
     if nobody is not None:
         return nobody
-    if tls_ca is not None:
+    if tls is not None:
         try:
-            context = ssl.create_default_context(cafile=str(tls_ca))
+            context = tls.context()
         except OSError:
             return Answering.BAD_CERTIFICATE  # the certificate's own check says what is wrong with the file
         failed = _handshake_failure(address, context, seconds)
         if failed is not None:
             return Answering.BAD_CERTIFICATE if isinstance(failed, ssl.SSLCertVerificationError) else Answering.PLAIN
-    found = _grpc_service(address, tls_ca, seconds)
+    found = _grpc_service(address, tls, seconds)
     if found is not None:
         return found
-    if tls_ca is not None:
+    if tls is not None:
         return Answering.TURNS_AWAY
     if _speaks_http(address, seconds):
         return Answering.HTTP
@@ -87,12 +87,12 @@ def _nobody(address: str, seconds: float) -> Answering | None:
     return None
 
 
-def _grpc_service(address: str, tls_ca: Path | None, seconds: float) -> Answering | None:
+def _grpc_service(address: str, tls: ClientTls | None, seconds: float) -> Answering | None:
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    if tls_ca is None:
+    if tls is None:
         channel = grpc.insecure_channel(address, options)
     else:
-        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(tls_ca.read_bytes()), options)
+        channel = grpc.secure_channel(address, tls.credentials(), options)
     with channel:
         operators = operator_service_pb2_grpc.OperatorServiceStub(channel)  # type: ignore[no-untyped-call]
         code = _code(operators.ListFederations, operator_service_pb2.ListFederationsRequest(), seconds)

@@ -6,10 +6,10 @@ import ipaddress
 import socket
 import ssl
 import time
-from pathlib import Path
 
 from alignfed.settings import parse_listen
 from coordinator.cli.doctor.findings import Finding, not_checked, ok, problem, warning
+from coordinator.cli.tls import ClientTls
 
 EXPIRY_WARNING_DAYS = 21
 """Time enough to get a new certificate and to restart everything once."""
@@ -18,15 +18,16 @@ _EXPIRED, _NOT_YET, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64  # OpenSSL's X50
 _DAY_SECONDS = 86_400.0
 
 
-def check_certificate(check: str, address: str, tls_ca: Path | None, *, seconds: float) -> Finding:
+def check_certificate(check: str, address: str, tls: ClientTls | None, *, seconds: float) -> Finding:
     """Check the certificate that a server at an address shows; without an authority, that none is needed."""
     host, port = parse_listen(address)
-    if tls_ca is None:
+    if tls is None:
         return _plain(check, address, host)
     try:
-        context = ssl.create_default_context(cafile=str(tls_ca))
+        context = tls.context()
     except OSError as error:
-        return problem(check, f"{tls_ca} is no PEM file of certificates ({error})", "give the authority's PEM file")
+        found = f"{tls.ca} or the certificate to show is no PEM file of certificates ({error})"
+        return problem(check, found, "give PEM files: the authority's, and the certificate with its key")
     context.set_alpn_protocols(["h2"])
     try:
         with (

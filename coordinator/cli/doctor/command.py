@@ -14,6 +14,7 @@ from coordinator.cli.doctor.target import AGENT_PORT, HTTP_PORT, Target, beside
 from coordinator.cli.options import address_options, json_option, needs_extra
 from coordinator.cli.store_place import DEFAULT_DATA_DIR
 from coordinator.cli.tables import as_json
+from coordinator.cli.tls import client_tls
 
 
 @click.command("doctor", short_help="Check an installation and say what to do.")
@@ -48,6 +49,8 @@ def doctor_command(
     federations: tuple[str, ...],
     operator: str,
     tls_ca: Path | None,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
     agents: str,
     http: str,
     worker_http: str,
@@ -65,7 +68,7 @@ def doctor_command(
     """
     target = Target(
         operator=operator,
-        tls_ca=tls_ca,
+        tls=client_tls(tls_ca, tls_certificate, tls_key),
         agents=beside(operator, agents, AGENT_PORT),
         http=beside(operator, http, HTTP_PORT),
         worker_http=worker_http,

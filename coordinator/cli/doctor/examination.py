@@ -54,16 +54,16 @@ class Examination:
     def _certificates(self) -> list[Finding]:
         target = self._target
         places = [("operator certificate", target.operator)]
-        if target.tls_ca is not None and not target.agents.guessed:
+        if target.tls is not None and not target.agents.guessed:
             places.append(("agents' certificate", target.agents.address))
         return [
-            certificates.check_certificate(check, address, target.tls_ca, seconds=target.seconds)
+            certificates.check_certificate(check, address, target.tls, seconds=target.seconds)
             for check, address in places
         ]
 
     def _at_coordinator(self) -> list[Finding]:
         target = self._target
-        with OperatorClient(target.operator, tls_ca=target.tls_ca, call_seconds=target.seconds) as client:
+        with OperatorClient(target.operator, tls=target.tls, call_seconds=target.seconds) as client:
             asked_at = time.time()
             try:
                 inspection = client.inspect()

@@ -25,8 +25,8 @@ _NEXT = {
     Answering.TLS: "the coordinator wants TLS: give --tls-ca with the authority that signed its certificate",
     Answering.PLAIN: "leave --tls-ca out, or start the coordinator with --tls-certificate-file and --tls-key-file",
     Answering.BAD_CERTIFICATE: "see the certificate's own check below",
-    Answering.TURNS_AWAY: "it may ask clients for certificates (--tls-client-ca-file), which these commands do not "
-    "show: give operators a coordinator that asks for none, or look into its log",
+    Answering.TURNS_AWAY: "it may ask clients for certificates (--tls-client-ca-file): show one of that authority "
+    "with --tls-certificate and --tls-key, or look into its log",
     Answering.SILENT: "name the coordinator's address; if this is it, look into its log",
     Answering.REFUSED: "start `alignfed coordinator`, or correct the address",
     Answering.UNREACHABLE: "look at the machine, its network and firewalls, or correct the address",
@@ -36,14 +36,14 @@ _NEXT = {
 
 def check_operator(target: Target) -> tuple[Finding, Answering]:
     """Check that operators are served, and return who answers."""
-    answering = who_answers(target.operator, target.tls_ca, seconds=target.seconds)
+    answering = who_answers(target.operator, target.tls, seconds=target.seconds)
     return _judged(OPERATOR_CHECK, target.operator, answering, wanted=Answering.OPERATORS), answering
 
 
 def check_agents(target: Target) -> Finding:
     """Check that agents are served."""
     place = target.agents
-    answering = who_answers(place.address, target.tls_ca, seconds=target.seconds)
+    answering = who_answers(place.address, target.tls, seconds=target.seconds)
     if place.guessed and answering in _NOBODY:
         return not_checked(
             AGENTS_CHECK, f"{place.address} was a guess, and nothing answers there", "name it with --agents"

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from alignfed.settings import parse_listen
+from coordinator.cli.tls import ClientTls
 
 AGENT_PORT = 7300
 HTTP_PORT = 9464
@@ -25,7 +26,7 @@ class Target:
 
     Attributes:
         operator: Operator address of the coordinator.
-        tls_ca: Authority of its certificate; None for plain connections.
+        tls: How to connect to it; None for plain connections.
         agents, http: Its other two addresses.
         worker_http: A worker's metrics address; empty for none.
         store_url: The store as seen from here; empty for none.
@@ -41,7 +42,7 @@ class Target:
     agents: Place
     http: Place
     data_dir: Path
-    tls_ca: Path | None = None
+    tls: ClientTls | None = None
     worker_http: str = ""
     store_url: str = ""
     data_dir_named: bool = False

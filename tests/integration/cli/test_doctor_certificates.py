@@ -16,6 +16,8 @@ from cryptography.x509.oid import NameOID
 from coordinator.cli.doctor.examination import Examination
 from coordinator.cli.doctor.findings import Finding, Outcome
 from coordinator.cli.doctor.target import Place, Target
+from coordinator.cli.main import main
+from coordinator.cli.tls import client_tls
 from tests.support.live_coordinator import LiveCoordinator
 
 DAY = datetime.timedelta(days=1)
@@ -64,13 +66,14 @@ def serve(live: LiveCoordinator, pair: Pair | None, **settings: str) -> None:
     live.start(**files, **settings)
 
 
-def examine(live: LiveCoordinator, tls_ca: Path | None) -> dict[str, Finding]:
+def examine(live: LiveCoordinator, tls_ca: Path | None, shown: Pair | None = None) -> dict[str, Finding]:
+    certificate, key = (None, None) if shown is None else (shown.certificate, shown.key)
     target = Target(
         operator=f"localhost:{live.operator_port}",
         agents=Place(address=f"localhost:{live.port}"),
         http=Place(address="localhost:1", guessed=True),
         data_dir=Path("nowhere"),
-        tls_ca=tls_ca,
+        tls=client_tls(tls_ca, certificate, key),
         seconds=5.0,
     )
     return {finding.check: finding for finding in Examination(target).run()}
@@ -136,3 +139,33 @@ def test_a_coordinator_that_asks_for_client_certificates_is_recognised(live: Liv
     finding = examine(live, pair.certificate)["operator address"]
     assert finding.outcome is Outcome.PROBLEM
     assert "--tls-client-ca-file" in finding.advice
+    assert "--tls-certificate" in finding.advice
+
+
+def test_a_certificate_of_ones_own_opens_it(live: LiveCoordinator, tmp_path: Path) -> None:
+    served, operator = make_pair(tmp_path / "served"), make_pair(tmp_path / "operator", name="operator")
+    serve(live, served, tls_client_ca_file=str(operator.certificate))
+    findings = examine(live, served.certificate, operator)
+    assert {findings[it].outcome for it in ("operator address", "operator certificate")} == {Outcome.OK}
+    stranger = make_pair(tmp_path / "stranger", name="stranger")
+    assert examine(live, served.certificate, stranger)["operator address"].outcome is Outcome.PROBLEM
+
+
+def test_operators_commands_show_a_certificate(
+    live: LiveCoordinator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served, operator = make_pair(tmp_path / "served"), make_pair(tmp_path / "operator", name="operator")
+    serve(live, served, tls_client_ca_file=str(operator.certificate))
+    command = ["status", "--json", "--operator", f"localhost:{live.operator_port}", "--tls-ca", str(served.certificate)]
+    shown = ["--tls-certificate", str(operator.certificate), "--tls-key", str(operator.key)]
+    assert run(*command, *shown) == 0
+    assert run(*command) != 0, "who shows no certificate gets in"
+    capsys.readouterr()
+    assert run(*command, *shown[:2]) == 2, "half a pair is wrong usage"
+    assert "--tls-key" in capsys.readouterr().err
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)

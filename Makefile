@@ -21,10 +21,13 @@ BENCH    ?=
 UP       ?=
 # Inputs of `make fuzz`, in all targets together.
 FUZZ     ?= 20000
+# Kills of `make soak`, and further options of every run, for example SOAK="--seed 7 --folder /dev/shm".
+KILLS    ?= 5000
+SOAK     ?=
 PYTEST   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down fuzz bench bench-quick check format proto docs dashboards clean
+.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-quick check format proto docs dashboards clean
 .PHONY: cluster cluster-scale cluster-stop cluster-down
 
 help: ## List the targets
@@ -84,6 +87,12 @@ test-e2e: setup-dev ## Real processes, a real store and a tiny model, end to end
 
 test-deploy: setup-dev ## Build the images, run a cluster with Docker, kill parts of it, and hold it to account
 	@$(BIN)/python -m pytest -m deploy -s -p no:randomly $(PYTEST) tests/deploy
+
+chaos: setup-dev ## Kill real processes and a real store by the hundred: nothing lost, nothing twice; CHAOS_SEED=N repeats
+	@$(BIN)/python -m pytest -m chaos -s -p no:randomly --timeout 1800 $(PYTEST) tests/chaos
+
+soak: setup-dev ## The same for hours: KILLS=20000 kills and all the other scenarios in their long form
+	@$(BIN)/python -m tests.chaos soak --kills $(KILLS) $(SOAK)
 
 fuzz: setup-dev ## Feed hostile input to everything that reads any: FUZZ=1000000 inputs; failing ones are kept
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(FUZZ)

@@ -6,10 +6,13 @@ import random
 import signal
 import time
 from collections import Counter, deque
+from typing import TypeVar
 
 from coordinator.cli.failpoint_places import AGENT, COORDINATOR, WORKER, places
 from tests.chaos.fleet import FAILED_HERE, Fleet, Role
 from tests.chaos.nursery import Child
+
+T = TypeVar("T")
 
 KINDS = (AGENT, COORDINATOR, WORKER)
 PATIENCE_SECONDS = 6.0
@@ -20,12 +23,19 @@ LIVES_SECONDS = (0.05, 2.0)
 """How long a process lives that is to die anywhere."""
 TARGETED = "=crash"
 """How a start is armed that is to show that a place is passed: at the first hit."""
-AT_THE_END = ("store.close.", "store.leases.release.")
-"""Places that are passed by who is told to stop."""
+AT_THE_END = {"store.close.": "", "store.leases.release.": "leading with token"}
+"""Places that are passed by who is told to stop, once its output holds this; empty for what makes it ready."""
+LONG_PATIENCE_SECONDS = {"store.agents.seen.": 15.0}
+"""Places that even a busy process comes by only every few seconds."""
+AFTER_A_DEATH_AT = {"outbox.clean.": "outbox.put.meta.before"}
+"""Places that a process comes by in its next start when it has died at another."""
 REJECTING = ("outbox.reject.", "outbox.prune.")
 ELSEWHERE = {
     "digests.save.": "the first start of an agent in a new folder: see `corners`",
     "outbox.drop.": "an agent whose outbox is full: see `corners`",
+    "store.deltas.bury.": "a delta that kills the worker again and again: see `corners`",
+    "store.deltas.drop_dead.": "a dead letter: see `corners`",
+    "store.deltas.requeue_dead.": "a dead letter: see `corners`",
     "outbox.reopen.": "a coordinator that has lost what it acknowledged: see `corners`",
     "store_note.": "a coordinator with an embedded store: see `corners`",
 }
@@ -37,7 +47,7 @@ class Deaths:
 
     Args:
         rng: Chance.
-        unwilling: Names of roles that come by `REJECTING` places.
+        rejected: Name of the agent whose deltas are rejected, which alone comes by the `REJECTING` places.
     """
 
     def __init__(self, rng: random.Random, *, rejected: str) -> None:
@@ -49,6 +59,8 @@ class Deaths:
         self.reached: set[tuple[str, str]] = set()
         self._aims: dict[str, tuple[str, float]] = {}
         self._told: set[int] = set()
+        self._then: dict[str, str] = {}
+        self._prepared: set[str] = set()
         for kind in KINDS:
             names = [it.place for it in places() if kind in it.processes and not it.place.startswith(tuple(ELSEWHERE))]
             rng.shuffle(names)
@@ -63,7 +75,8 @@ class Deaths:
     @property
     def exhausted(self) -> bool:
         """Whether every place was died at, or had all its turns."""
-        return not any(self._queues.values()) and not any(place for place, _ in self._aims.values())
+        aimed = any(place for place, _ in self._aims.values())
+        return not (aimed or self._then or any(self._queues.values()))
 
     @property
     def missed(self) -> list[str]:
@@ -74,20 +87,28 @@ class Deaths:
             if (kind, place) not in self.reached and turns
         )
 
-    def wanted(self, place: str) -> bool:
-        """Whether some process waits to die at a place."""
-        return any(aim.startswith(place) for aim, _ in self._aims.values())
+    def wanted(self, place: str) -> set[str]:
+        """Return the roles that wait to die at a place, or at one whose name begins so."""
+        return {name for name, (aim, _) in list(self._aims.items()) if aim.startswith(place)}
 
     def arm(self, role: Role) -> str:
         """Return the failpoints of a role's next start."""
         self._aims.pop(role.name, None)
         if not self.enabled or role.kind not in KINDS:
             return ""
-        place = self._next_place(role)
+        place = self._then.pop(role.name, None) or self._next_place(role)
         if place is None:
             return self._by_chance(role)
+        first = _of_prefix(AFTER_A_DEATH_AT, place)
+        if first is not None and role.name not in self._prepared:
+            self._prepared.add(role.name)
+            self._then[role.name] = place
+            self._aims[role.name] = ("", time.monotonic() + PATIENCE_SECONDS)
+            return f"{first}=crash@1"
+        self._prepared.discard(role.name)
         self._turns[role.kind, place] += 1
-        self._aims[role.name] = (place, time.monotonic() + PATIENCE_SECONDS)
+        patience = _of_prefix(LONG_PATIENCE_SECONDS, place) or PATIENCE_SECONDS
+        self._aims[role.name] = (place, time.monotonic() + patience)
         return place + TARGETED
 
     def tend(self, fleet: Fleet) -> None:
@@ -99,8 +120,9 @@ class Deaths:
             if child.kind not in KINDS:
                 continue
             place, dies_at = self._aims.setdefault(name, ("", now + self._rng.uniform(*LIVES_SECONDS)))
-            if place.startswith(AT_THE_END) and child.pid not in self._told:
-                if fleet.roles[name].ready in child.output:
+            at_the_end = _of_prefix(AT_THE_END, place)
+            if at_the_end is not None and child.pid not in self._told and now <= dies_at:
+                if (at_the_end or fleet.roles[name].ready) in child.output:
                     self._told.add(child.pid)
                     child.signal(signal.SIGTERM)
             elif now > dies_at:
@@ -131,6 +153,10 @@ class Deaths:
         self.reached |= {(child.kind, it) for it in died_at}
         if place and place not in died_at and self._turns[child.kind, place] < TURNS:
             self._queues[child.kind].append(place)
+
+
+def _of_prefix(values: dict[str, T], place: str) -> T | None:
+    return next((value for prefix, value in values.items() if place.startswith(prefix)), None)
 
 
 def _aims_of(kind: str, aims: dict[str, str]) -> list[str]:

@@ -189,8 +189,12 @@ class Fleet:
         for number in range(1, count + 1):
             self.add(Role(kind="worker", name=f"worker-{number}", settings=base | settings, ready="started"))
 
-    def add_agent(self, name: str, *, seconds: float = 0.05, outlier_every: int = 0, **settings: Any) -> Role:
-        """Start an agent; `seconds` is how long a delta takes, one in `outlier_every` is far too large."""
+    def add_agent(self, name: str, **settings: Any) -> Role:
+        """Start an agent; see `agent_role`."""
+        return self.add(self.agent_role(name, **settings))
+
+    def agent_role(self, name: str, *, seconds: float = 0.05, outlier_every: int = 0, **settings: Any) -> Role:
+        """Return an agent's role; `seconds` is how long a delta takes, one in `outlier_every` is far too large."""
         values = {
             "coordinator": self.address,
             "federation": self.plan.federation,
@@ -199,7 +203,7 @@ class Fleet:
             "seconds": seconds,
             "outlier_every": outlier_every,
         }
-        return self.add(Role(kind="agent", name=name, settings=values | settings, ready="training from"))
+        return Role(kind="agent", name=name, settings=values | settings, ready="training from")
 
     def add_sender(self, name: str, *, count: int, **settings: Any) -> Role:
         """Start a sender of `count` prepared deltas, which then ends."""
@@ -219,6 +223,12 @@ class Fleet:
         self.roles[role.name] = role
         self._start(role)
         return role
+
+    def run_once(self, role: Role, failpoints: str) -> Child:
+        """Start a process that is not started again, however it ends."""
+        child = self.nursery.spawn(role.kind, role.name, role.settings, failpoints=failpoints)
+        self.children[role.name] = child
+        return child
 
     def create_federation(self) -> None:
         """Create the plan's federation, as `alignfed federations create` does, once a coordinator serves."""

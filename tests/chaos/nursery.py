@@ -103,6 +103,11 @@ class Nursery:
             self._cradle.kill()
             self._cradle.wait()
 
+    def kill(self) -> None:
+        """SIGKILL to the cradle, as no test of a federation needs it: its children must not outlive it."""
+        self._cradle.kill()
+        self._cradle.wait()
+
     @property
     def living(self) -> list[Child]:
         """Children that are not known to have ended."""

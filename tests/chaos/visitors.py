@@ -35,10 +35,10 @@ class Visitors:
     Args:
         fleet: Whom to visit.
         rng: What is asked now and then.
-        wanted: Whether some coordinator waits to die of a call of that name; rare ones are made only then.
+        wanted: Returns the coordinators that wait to die of a call; rare ones are made only to them.
     """
 
-    def __init__(self, fleet: Fleet, rng: random.Random, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, fleet: Fleet, rng: random.Random, wanted: Callable[[str], set[str]]) -> None:
         self._fleet = fleet
         self._rng = rng
         self._wanted = wanted
@@ -59,15 +59,14 @@ class Visitors:
         self._thread.join()
 
     def _run(self) -> None:
-        clients = [OperatorClient(address, call_seconds=CALL_SECONDS) for address in self._fleet.operator_addresses]
         while not self._stop.wait(PAUSE_SECONDS):
-            for client in clients:
-                self._visit(client)
+            for number, address in enumerate(self._fleet.operator_addresses, start=1):
+                # a new channel each time: an old one would wait ever longer before it tries a dead coordinator again
+                with OperatorClient(address, call_seconds=CALL_SECONDS) as client:
+                    self._visit(client, f"coordinator-{number}")
             self._spoil()
-        for client in clients:
-            client.close()
 
-    def _visit(self, client: OperatorClient) -> None:
+    def _visit(self, client: OperatorClient, coordinator: str) -> None:
         name = self._fleet.plan.federation
         letters = []
         with suppress(AlignFedError):
@@ -82,36 +81,42 @@ class Visitors:
             lambda: client.delta(name, "no-such-delta"),
             *(lambda delta_id=delta_id: client.delta(name, delta_id) for delta_id in self._acknowledged_lately()),
             lambda: client.pause(name),
-            lambda: client.resume(name),
         ]
         for letter in letters:
             drop = self._rng.randrange(DROP_ONE_IN) == 0
             settle = client.drop_dead_letter if drop else client.requeue_dead_letter
             asks.append(lambda settle=settle, letter=letter: settle(name, letter))
-        asks += self._rare(client)
+        asks += self._rare(client, coordinator)
         self._rng.shuffle(asks)
         for ask in asks:
             with suppress(AlignFedError):  # it died, or there is no such thing: both are the point
                 ask()
-        with suppress(AlignFedError):
-            client.resume(name)
+            with suppress(AlignFedError):
+                if ask == asks[-1] or self._rng.random() < 0.3:
+                    client.resume(name)
 
-    def _rare(self, client: OperatorClient) -> list[Callable[[], object]]:
+    def _rare(self, client: OperatorClient, coordinator: str) -> list[Callable[[], object]]:
         """Return calls that would change the federation's course if they were made all the time."""
         name = self._fleet.plan.federation
         rare: list[Callable[[], object]] = []
-        if self._wanted("store.versions.roll_back"):
+        if coordinator in self._wanted("store.versions.roll_back"):
             rare.append(lambda: client.roll_back(name, client.federation(name).head.id.number))
-        if self._wanted("store.agents.revoke"):
-            rare.append(lambda: client.revoke_agent(name, "nobody"))
-        if self._wanted("store.federations.create"):
+        if coordinator in self._wanted("store.agents.revoke"):
+            rare.append(lambda: client.revoke_agent(name, self._passer_by()))
+        if coordinator in self._wanted("store.federations.create"):
             self._created += 1
             plan = dataclasses.replace(self._fleet.plan, federation=f"other-{self._created}")
             rare.append(lambda: client.create_federation(plan, self._fleet.first_adapter(), b""))
-        if self._wanted("store.deltas.drop_dead") or self._wanted("store.deltas.requeue_dead"):
-            rare.append(lambda: client.requeue_dead_letter(name, "no-such-delta"))
-            rare.append(lambda: client.drop_dead_letter(name, "no-such-delta"))
         return rare
+
+    def _passer_by(self) -> str:
+        """Register an agent that is never seen again, and return its name."""
+        self._created += 1
+        agent_id = f"passer-by-{self._created}"
+        fleet = self._fleet
+        with CoordinatorClient(fleet.address, federation=fleet.plan.federation, agent_id=agent_id) as client:
+            client.register(Capabilities())
+        return agent_id
 
     def _acknowledged_lately(self) -> list[str]:
         """Return ids of deltas that may still be queued."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.outcome import Outcome
-from tests.chaos.scenarios import exactly_once, kills, rolling, store_kills, zombies
+from tests.chaos.scenarios import corners, exactly_once, kills, rolling, store_kills, zombies
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,13 @@ def _rolling(folder: Path, amount: Amount, software: str) -> Outcome:
     return rolling.run(folder, seed=amount.seed, rounds=amount.count, software=software)
 
 
+def _corners(folder: Path, amount: Amount, software: str) -> Outcome:
+    return corners.run(folder, seed=amount.seed, rounds=amount.count, software=software)
+
+
 SCENARIOS = {
     "kills": Scenario(run=_kills, short=Amount(count=500), long=Amount(count=5_000)),
+    "corners": Scenario(run=_corners, short=Amount(count=1), long=Amount(count=10)),
     "store-kills": Scenario(run=_store_kills, short=Amount(count=50), long=Amount(count=500)),
     "exactly-once": Scenario(
         run=_exactly_once, short=Amount(count=100_000, bounces=3), long=Amount(count=1_000_000, bounces=30)

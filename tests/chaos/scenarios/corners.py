@@ -1,0 +1,204 @@
+"""P1 where a running fleet never comes by: first starts, a full outbox, a store that has lost what it acknowledged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import redis
+
+from alignfed.errors import CoordinatorUnreachable
+from alignfed.plan import Buffer
+from coordinator.backends.redis.keys import FederationKeys, blob_key
+from coordinator.cli.failpoint_places import places
+from coordinator.cli.operator_client import OperatorClient
+from tests.chaos.deaths import ELSEWHERE
+from tests.chaos.evidence import gather
+from tests.chaos.fleet import FAILED_HERE, FEDERATION, Fleet, Role, federation_plan
+from tests.chaos.nursery import Child
+from tests.chaos.oracle import judge
+from tests.chaos.outcome import Outcome
+from tests.chaos.settling import empty_queue, journals, settle, state_directories
+
+COORDINATOR, WORKER = "coordinator-1", "worker-1"
+TINY_OUTBOX_BYTES = 500
+"""Room for two deltas of the plan's."""
+AT_THE_END = ("store_note.delete.",)
+KILLING_PLACE = "merge.stored"
+
+
+def run(folder: Path, *, seed: int, rounds: int, software: str = "valkey") -> Outcome:
+    """Die `rounds` times at every place of `ELSEWHERE`, then judge."""
+    began = time.monotonic()
+    rng = random.Random(seed)
+    plan = federation_plan(folder, buffer=Buffer(size=2, timeout_seconds=0.3))
+    with Fleet(folder, plan, software=software) as fleet:
+        fleet.add_coordinators(1)
+        fleet.add_workers(1)
+        fleet.create_federation()
+        tour = [place for prefix in ELSEWHERE for place in _places(prefix) * rounds]
+        rng.shuffle(tour)
+        for number, place in enumerate(tour):
+            prefix = next(it for it in ELSEWHERE if place.startswith(it))
+            _TOURS[prefix](fleet, place, f"agent-{number}")
+        faults = settle(fleet)
+        evidence = gather(fleet.store.url, plan.federation, agents=state_directories(fleet), journals=journals(fleet))
+        return Outcome(
+            scenario="corners",
+            seed=seed,
+            tally=fleet.tally,
+            verdict=judge(evidence),
+            seconds=time.monotonic() - began,
+            further={"places": len(set(tour))},
+            faults=(*faults, *fleet.accidents),
+        )
+
+
+def _places(prefix: str) -> list[str]:
+    return [it.place for it in places() if it.place.startswith(prefix)]
+
+
+def _first_start(fleet: Fleet, place: str, name: str) -> None:
+    """An agent dies in its first start, and starts again."""
+    _dies(fleet, fleet.agent_role(name), place)
+    _recover(fleet, name)
+
+
+def _full_outbox(fleet: Fleet, place: str, name: str) -> None:
+    """An agent trains on without a coordinator until its outbox is full, and dies as it drops the oldest delta."""
+    role = fleet.agent_role(name, max_outbox_bytes=TINY_OUTBOX_BYTES)
+    child = fleet.run_once(role, f"{place}=crash")
+    fleet.tend_until(lambda: role.ready in child.output, what=f"{name} has a version to train from")
+    coordinator = fleet.roles[COORDINATOR]
+    fleet.retire(COORDINATOR, signal.SIGKILL)
+    _died(fleet, child, place)
+    fleet.add(coordinator)
+    fleet.wait_ready(COORDINATOR)
+    _recover(fleet, name)
+
+
+def _store_that_lost(fleet: Fleet, place: str, name: str) -> None:
+    """An agent dies as it takes an acknowledged delta up again that the store has lost, as in a failover."""
+    with OperatorClient(fleet.operator_addresses[0]) as client:
+        client.pause(fleet.plan.federation)
+        child = fleet.run_once(fleet.agent_role(name), "")
+        held = fleet.folder / "agents" / name / "outbox" / "acknowledged"
+        fleet.tend_until(lambda: held.exists() and any(held.iterdir()), what=f"{name} has a delta that is acknowledged")
+        fleet.kill(name)
+        fleet.tend_until(lambda: child.code is not None, what=f"{name} is dead")
+        kept = json.loads((min(held.iterdir()) / "meta.json").read_text("utf-8"))
+        lose(fleet, kept["delta_id"])
+        _dies(fleet, fleet.agent_role(name), place)
+        client.resume(fleet.plan.federation)
+    _recover(fleet, name)
+
+
+def _embedded_store(fleet: Fleet, place: str, name: str) -> None:
+    """A coordinator with a store of its own dies as it notes, or withdraws, where that is."""
+    arguments = ["--agent-listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0", "--metrics-listen", ""]
+    arguments += ["--data-dir", str(fleet.folder / "embedded")]
+    role = Role(kind="coordinator", name=f"embedded-{name}", settings={"arguments": arguments}, ready="serving agents")
+    _dies(fleet, role, place)
+    child = fleet.run_once(role, "")  # the next one finds nothing in its way
+    _end(fleet, child, role.ready)
+
+
+def _killing_delta(fleet: Fleet, place: str, name: str) -> None:
+    """A delta kills every worker that merges it until it becomes a dead letter; who moves it about dies too."""
+    worker, coordinator = fleet.roles[WORKER], fleet.roles[COORDINATOR]
+    fleet.retire(WORKER, signal.SIGKILL)
+    _recover(fleet, name)  # two deltas, which nobody merges
+    with OperatorClient(fleet.operator_addresses[0]) as client:
+        killer = dataclasses.replace(worker, name=f"{WORKER}-{name}")
+        while not client.dead_letters(FEDERATION):
+            buries = place.startswith("store.deltas.bury.")
+            armed = f"{KILLING_PLACE}=crash; {place}=crash" if buries else f"{KILLING_PLACE}=crash"
+            child = fleet.run_once(killer, armed)
+            fleet.tend_until(
+                lambda child=child: child.code is not None or bool(client.dead_letters(FEDERATION)),  # type: ignore[misc]
+                what="a delta has killed a worker or is dead",
+            )
+        if not place.startswith("store.deltas.bury."):
+            letter = client.dead_letters(FEDERATION)[0].delta_id
+    if killer.name in fleet.children:
+        fleet.retire(killer.name, signal.SIGKILL)
+    if place.startswith("store.deltas.bury."):
+        died = fleet.tally.by_place[place]
+        if not died:
+            fleet.accidents.append(f"nobody died at {place}")
+    else:
+        fleet.retire(COORDINATOR, signal.SIGKILL)
+        child = fleet.run_once(coordinator, f"{place}=crash")
+        fleet.tend_until(lambda: coordinator.ready in child.output, what="the coordinator serves")
+        with OperatorClient(fleet.operator_addresses[0]) as client, suppress(CoordinatorUnreachable):
+            ask = client.drop_dead_letter if ".drop_dead." in place else client.requeue_dead_letter
+            ask(FEDERATION, letter)
+        _died(fleet, child, place)
+        fleet.add(coordinator)
+        fleet.wait_ready(COORDINATOR)
+    fleet.add(worker)
+    empty_queue(fleet)
+
+
+_TOURS: dict[str, Callable[[Fleet, str, str], None]] = {
+    "digests.save.": _first_start,
+    "outbox.drop.": _full_outbox,
+    "outbox.reopen.": _store_that_lost,
+    "store.deltas.bury.": _killing_delta,
+    "store.deltas.drop_dead.": _killing_delta,
+    "store.deltas.requeue_dead.": _killing_delta,
+    "store_note.": _embedded_store,
+}
+
+
+def lose(fleet: Fleet, delta_id: str) -> None:
+    """Take an accepted delta out of the store without a trace, as a failover does that loses the last writes."""
+    keys = FederationKeys(fleet.plan.federation)
+    with redis.Redis(unix_socket_path=fleet.store.url.removeprefix("unix://")) as store:
+        entries: Iterable[tuple[bytes, dict[bytes, bytes]]] = store.xrange(keys.queue)
+        for entry, fields in entries:
+            delta = json.loads(fields[b"delta"])
+            if delta["delta_id"] == delta_id:
+                blob_id = delta["payload"]["blob_id"]
+                with store.pipeline(transaction=True) as at_once:
+                    at_once.xack(keys.queue, "aggregators", entry)
+                    at_once.xdel(keys.queue, entry)
+                    at_once.zrem(keys.queued, delta_id)
+                    at_once.hdel(keys.receipts, delta_id)
+                    at_once.zrem(keys.lifetimes, blob_id)
+                    at_once.unlink(blob_key(blob_id))
+                    at_once.execute()
+                return
+    raise AssertionError(f"delta {delta_id} is not queued")
+
+
+def _dies(fleet: Fleet, role: Role, place: str) -> None:
+    child = fleet.run_once(role, f"{place}=crash")
+    if place.startswith(AT_THE_END):
+        fleet.tend_until(lambda: role.ready in child.output, what=f"{role.name} is ready")
+        child.signal(signal.SIGTERM)
+    _died(fleet, child, place)
+
+
+def _died(fleet: Fleet, child: Child, place: str) -> None:
+    fleet.tend_until(lambda: child.code is not None, what=f"{child.name} dies at {place}")
+    if place not in FAILED_HERE.findall(child.output):
+        fleet.accidents.append(f"{child.name} was to die at {place}; it ended with {child.code}")
+
+
+def _recover(fleet: Fleet, name: str) -> None:
+    """Run an agent until everything it has kept is sent, and one more delta."""
+    child = fleet.run_once(fleet.agent_role(name, max_deltas=1), "")
+    fleet.tend_until(lambda: child.code is not None, what=f"{name} has sent everything")
+
+
+def _end(fleet: Fleet, child: Child, ready: str) -> None:
+    fleet.tend_until(lambda: ready in child.output, what=f"{child.name} is ready")
+    child.signal(signal.SIGTERM)
+    fleet.tend_until(lambda: child.code is not None, what=f"{child.name} has ended")

@@ -13,6 +13,8 @@ from coordinator.service.pace import Level
 
 logger = logging.getLogger(__name__)
 
+ASKED_FOR_SECONDS = 300.0
+"""A queue that nobody asked for in this time is not read any more."""
 WINDOW_SECONDS = 120.0
 """The pace of merging is that of the last two minutes."""
 
@@ -22,6 +24,7 @@ class _Queue:
 
     def __init__(self) -> None:
         self.queued = 0
+        self.asked_at = -float("inf")
         self.heads: deque[tuple[float, int]] = deque()
 
     def see(self, number: int, *, at: float) -> None:
@@ -36,7 +39,7 @@ class _Queue:
 
 
 class QueueLevels:
-    """Remembers how full each queue is that was ever asked for.
+    """Remembers how full each queue is that was asked for lately.
 
     Args:
         deltas: Where depths are read.
@@ -57,6 +60,7 @@ class QueueLevels:
     async def level(self, federation: str) -> Level:
         """Return what is known of the queue of a federation, which exists; an empty one is assumed at first."""
         queue = self._queues.setdefault(federation, _Queue())
+        queue.asked_at = self._clock.monotonic()
         if not queue.heads:
             return Level(queued=queue.queued)
         pace, known = queue.versions_per_second, await self._plans.get(federation)
@@ -64,16 +68,19 @@ class QueueLevels:
 
     def note(self, federation: str, queued: int) -> None:
         """Remember a depth that was just read."""
-        self._queues.setdefault(federation, _Queue()).queued = queued
+        queue = self._queues.setdefault(federation, _Queue())
+        queue.queued, queue.asked_at = queued, self._clock.monotonic()
 
     async def refresh(self) -> None:
         """Read the depth of every known queue."""
+        forgotten_before = self._clock.monotonic() - ASKED_FOR_SECONDS
+        self._queues = {name: queue for name, queue in self._queues.items() if queue.asked_at >= forgotten_before}
         for federation, queue in list(self._queues.items()):
             try:
-                self.note(federation, (await self._deltas.depth(federation)).queued)
+                queue.queued = (await self._deltas.depth(federation)).queued
                 queue.see((await self._heads.head(federation)).id.number, at=self._clock.monotonic())
             except AlignFedError as error:
-                logger.warning("depth of a queue not read federation=%s reason=%s", federation, error.reason)
+                logger.debug("depth of a queue not read federation=%s reason=%s", federation, error.reason)
 
     async def reread(self) -> None:
         """Read depths now and then, until cancelled."""

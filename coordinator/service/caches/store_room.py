@@ -62,7 +62,7 @@ class StoreRoom:
             self._memory = await self._store.memory()
             self._stored_since_bytes -= counted_bytes  # what came while it answered may not be in its answer
         except AlignFedError as error:
-            logger.warning("the store's memory is not read reason=%s", error.reason)
+            logger.debug("the store's memory is not read reason=%s", error.reason)
 
     async def reread(self) -> None:
         """Read it now and then, until cancelled."""

@@ -9,6 +9,9 @@ from coordinator.domain import BlobRef
 from coordinator.ports import Blobs
 from coordinator.service.caches.single_flight import SingleFlight
 
+ENTRY_BYTES = 1024
+"""What a part takes in memory beside its bytes: of tiny adapters, that is nearly everything."""
+
 _Key = tuple[str, str, int]
 
 
@@ -17,7 +20,7 @@ class PartCache:
 
     Args:
         blobs: Where parts are read from.
-        budget_bytes: Bytes kept; parts on their way to a client are not counted.
+        budget_bytes: Memory for what is kept; parts on their way to a client are not counted.
     """
 
     def __init__(self, blobs: Blobs, *, budget_bytes: int) -> None:
@@ -48,10 +51,11 @@ class PartCache:
         return chunk
 
     def _keep(self, key: _Key, chunk: ChunkData) -> None:
-        if len(chunk.data) > self._budget_bytes:
+        size_bytes = len(chunk.data) + ENTRY_BYTES
+        if size_bytes > self._budget_bytes:
             return
         self._chunks[key] = chunk
-        self.held_bytes += len(chunk.data)
+        self.held_bytes += size_bytes
         while self.held_bytes > self._budget_bytes:
             _, dropped = self._chunks.popitem(last=False)
-            self.held_bytes -= len(dropped.data)
+            self.held_bytes -= len(dropped.data) + ENTRY_BYTES

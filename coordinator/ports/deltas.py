@@ -77,6 +77,17 @@ class Deltas(Protocol):
         """
         ...
 
+    async def disown(self, federation: str, token: int, deltas: Sequence[QueuedDelta], *, at: float) -> None:
+        """Forget claimed deltas whose payloads the store has lost, as if they had never been accepted. Atomic, fenced.
+
+        Their agents, which keep them until they are settled, find no receipt and send what is missing: what is left of
+        a payload is unclaimed since `at` (Unix seconds). Idempotent: deltas already settled are left as they are.
+
+        Raises:
+            Fenced: `token` is not the newest.
+        """
+        ...
+
     async def bury(self, federation: str, token: int, queued: QueuedDelta, *, detail: str, at: float) -> None:
         """Move a claimed delta to the dead letters, payload kept; its receipt stays queued. Atomic, fenced, idempotent.
 

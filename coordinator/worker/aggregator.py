@@ -80,6 +80,8 @@ class Aggregator:
     async def merge(self, deltas: Sequence[QueuedDelta], *, token: int) -> None:
         """Settle every one of `deltas`: publish a version that contains it, or reject it with a reason.
 
+        One whose payload the store has lost is forgotten, so that its agent sends it again.
+
         A crash anywhere leaves the deltas claimed and at most an unclaimed blob.
 
         Raises:
@@ -98,6 +100,8 @@ class Aggregator:
                 observe=self._metrics.delta_norm.labels(self._plan.federation).observe,
             )
         await self._reject(intake.rejections, token)
+        if intake.lost:
+            await self._store.deltas.disown(self._plan.federation, token, intake.lost, at=self._clock.now())
         if not intake.accepted:
             annotate(outcome="rejected")
             return

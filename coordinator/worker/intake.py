@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Container, Sequence
 
 from alignfed.codec import Factors, decode, widen
@@ -19,7 +20,10 @@ from alignfed.plan import FederationPlan
 from coordinator.algo.values import DeltaInput
 from coordinator.domain import Contribution, Head, QueuedDelta, Rejection, VersionRecord
 from coordinator.ports import Store
+from coordinator.worker.merge_log import ids
 from coordinator.worker.payloads import fetch
+
+log = logging.getLogger(__name__)
 
 DECODED_CACHE_BYTES = 512 << 20
 """Decoded deltas of one merge are kept in memory up to this size; beyond it they are decoded at each use."""
@@ -29,6 +33,8 @@ DECODED_CACHE_BYTES = 512 << 20
 class Intake:
     """What came of a set of claimed deltas: `inputs[i]` belongs to `accepted[i]`.
 
+    `lost` are those whose payloads the store has lost, which is no fault of theirs: their agents have them still.
+
     `bases_published_at[i]` is when the base version of `accepted[i]` was published, in Unix seconds. `merged_by_agent`
     counts the merged deltas of every agent that is not revoked, zeros included.
     """
@@ -36,6 +42,7 @@ class Intake:
     accepted: tuple[QueuedDelta, ...]
     inputs: tuple[DeltaInput, ...]
     rejections: tuple[Rejection, ...]
+    lost: tuple[QueuedDelta, ...]
     bases_published_at: tuple[float, ...]
     merged_by_agent: dict[str, int]
 
@@ -55,13 +62,18 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
     inputs: list[DeltaInput] = []
     bases_published_at: list[float] = []
     rejections: list[Rejection] = []
+    lost: list[QueuedDelta] = []
     bases: dict[int, VersionRecord] = {}
     for queued in sorted(deltas, key=lambda queued: queued.delta.delta_id):
         try:
             base = await _welcome_base(store, head, queued, merged_by_agent, known=bases)
             load = _loader(await fetch(store.blobs, queued.delta.payload), plan, queued, keep_decoded=keep_decoded)
             load()
-        except (Rejected, StoreCorrupt) as error:
+        except StoreCorrupt as error:
+            log.warning("payload lost", extra={**ids(queued.delta), "detail": error.message})
+            lost.append(queued)
+            continue
+        except Rejected as error:
             rejections.append(Rejection(queued=queued, reason=error.reason, detail=error.message))
             continue
         accepted.append(queued)
@@ -71,6 +83,7 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
         accepted=tuple(accepted),
         inputs=tuple(inputs),
         rejections=tuple(rejections),
+        lost=tuple(lost),
         bases_published_at=tuple(bases_published_at),
         merged_by_agent=merged_by_agent,
     )

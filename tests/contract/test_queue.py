@@ -185,3 +185,40 @@ async def test_a_dropped_dead_letter_is_rejected_and_its_payload_freed(store: St
         await store.deltas.drop_dead(federation, delta.delta_id)
     await store.blobs.sweep(federation, unclaimed_before=0)
     assert not await has_blob(store, delta.payload)
+
+
+async def test_a_disowned_delta_was_never_accepted_and_its_payload_can_be_completed(
+    store: Store, federation: str
+) -> None:
+    token = await take_lease(store, federation)
+    delta = await submit(store, federation)
+    claimed = await claim_one(store, federation)
+
+    for _ in range(2):  # the second time changes nothing
+        await store.deltas.disown(federation, token, [claimed], at=NOW)
+
+    assert await store.deltas.receipt(federation, delta.delta_id) is None
+    depth = await store.deltas.depth(federation)
+    assert (depth.queued, depth.pending) == (0, 0)
+    assert await store.blobs.unclaimed(federation, containing=delta.payload.blob_id) == {delta.payload.blob_id: NOW}
+    assert await has_blob(store, delta.payload)
+
+    await store.blobs.begin(federation, delta.payload.blob_id, at=NOW)
+    receipt = await store.deltas.accept(delta)
+    assert receipt.state is DeltaState.QUEUED
+    assert ids([await claim_one(store, federation)]) == [delta.delta_id]
+
+
+async def test_settled_deltas_are_not_disowned_and_a_superseded_worker_disowns_none(
+    store: Store, federation: str
+) -> None:
+    token = await take_lease(store, federation)
+    delta = await submit(store, federation)
+    claimed = await claim_one(store, federation)
+    with pytest.raises(Fenced):
+        await store.deltas.disown(federation, token - 1, [claimed], at=NOW)
+    assert (await receipt_of(store, delta)).state is DeltaState.QUEUED
+    await store.deltas.reject(federation, token, [Rejection(queued=claimed, reason="NON_FINITE", detail="NaN")])
+    await store.deltas.disown(federation, token, [claimed], at=NOW)
+    assert (await receipt_of(store, delta)).state is DeltaState.REJECTED
+    assert await store.blobs.unclaimed(federation, containing=delta.payload.blob_id) == {}

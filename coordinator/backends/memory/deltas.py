@@ -117,6 +117,17 @@ class MemoryDeltas:
                 del found.queue[queued.entry_id]
                 settle_rejected(self._state, found, queued.delta, reason=rejection.reason, detail=rejection.detail)
 
+    async def disown(self, federation: str, token: int, deltas: Sequence[QueuedDelta], *, at: float) -> None:
+        """See the port."""
+        found, book = self._state.federation(federation), self._state.book(federation)
+        found.check_token(token)
+        for queued in deltas:
+            if found.claimed(queued.entry_id, queued.delta.delta_id):
+                del found.queue[queued.entry_id]
+                del found.receipts[queued.delta.delta_id]
+                book.kept_until.pop(queued.delta.payload.blob_id, None)
+                book.unclaimed[queued.delta.payload.blob_id] = at
+
     async def bury(self, federation: str, token: int, queued: QueuedDelta, *, detail: str, at: float) -> None:
         """See the port."""
         found = self._state.federation(federation)

@@ -168,6 +168,22 @@ class RedisDeltas:
         )
         check_not_fenced(reply, token)
 
+    async def disown(self, federation: str, token: int, deltas: Sequence[QueuedDelta], *, at: float) -> None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        threes = [
+            value
+            for queued in deltas
+            for value in (queued.entry_id, queued.delta.delta_id, queued.delta.payload.blob_id)
+        ]
+        reply = await self._calls.script(
+            "disown",
+            [keys.federation, keys.queue, keys.queued, keys.receipts, keys.unclaimed, keys.lifetimes],
+            [token, CONSUMER_GROUP, repr(at), *threes],
+            federation=federation,
+        )
+        check_not_fenced(reply, token)
+
     async def bury(self, federation: str, token: int, queued: QueuedDelta, *, detail: str, at: float) -> None:
         """See the port."""
         keys = FederationKeys(federation)

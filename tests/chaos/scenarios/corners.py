@@ -21,6 +21,7 @@ from coordinator.cli.operator_client import OperatorClient
 from tests.chaos.deaths import ELSEWHERE
 from tests.chaos.evidence import gather
 from tests.chaos.fleet import FAILED_HERE, FEDERATION, Fleet, Role, federation_plan
+from tests.chaos.lost_payloads import die_at_a_lost_payload
 from tests.chaos.nursery import Child
 from tests.chaos.oracle import judge
 from tests.chaos.outcome import Outcome
@@ -111,39 +112,51 @@ def _embedded_store(fleet: Fleet, place: str, name: str) -> None:
 
 def _killing_delta(fleet: Fleet, place: str, name: str) -> None:
     """A delta kills every worker that merges it until it becomes a dead letter; who moves it about dies too."""
-    worker, coordinator = fleet.roles[WORKER], fleet.roles[COORDINATOR]
+    worker = fleet.roles[WORKER]
+    victim = dataclasses.replace(worker, name="worker-killed")
     fleet.retire(WORKER, signal.SIGKILL)
-    _recover(fleet, name)  # two deltas, which nobody merges
-    with OperatorClient(fleet.operator_addresses[0]) as client:
-        killer = dataclasses.replace(worker, name=f"{WORKER}-{name}")
-        while not client.dead_letters(FEDERATION):
-            buries = place.startswith("store.deltas.bury.")
-            armed = f"{KILLING_PLACE}=crash; {place}=crash" if buries else f"{KILLING_PLACE}=crash"
-            child = fleet.run_once(killer, armed)
-            fleet.tend_until(
-                lambda child=child: child.code is not None or bool(client.dead_letters(FEDERATION)),  # type: ignore[misc]
-                what="a delta has killed a worker or is dead",
-            )
-        if not place.startswith("store.deltas.bury."):
-            letter = client.dead_letters(FEDERATION)[0].delta_id
-    if killer.name in fleet.children:
-        fleet.retire(killer.name, signal.SIGKILL)
+    _recover(fleet, name)  # a delta that nobody merges
     if place.startswith("store.deltas.bury."):
-        died = fleet.tally.by_place[place]
-        if not died:
-            fleet.accidents.append(f"nobody died at {place}")
+        armed = f"{KILLING_PLACE}=crash; {place}=crash"
+        _kill_workers(fleet, victim, armed, until=_more_deaths(fleet, place))
     else:
-        fleet.retire(COORDINATOR, signal.SIGKILL)
-        child = fleet.run_once(coordinator, f"{place}=crash")
-        fleet.tend_until(lambda: coordinator.ready in child.output, what="the coordinator serves")
-        with OperatorClient(fleet.operator_addresses[0]) as client, suppress(CoordinatorUnreachable):
-            ask = client.drop_dead_letter if ".drop_dead." in place else client.requeue_dead_letter
-            ask(FEDERATION, letter)
-        _died(fleet, child, place)
-        fleet.add(coordinator)
-        fleet.wait_ready(COORDINATOR)
+        with OperatorClient(fleet.operator_addresses[0]) as client:
+            _kill_workers(fleet, victim, f"{KILLING_PLACE}=crash", until=lambda: bool(client.dead_letters(FEDERATION)))
+        _dies_of_a_letter(fleet, place)
     fleet.add(worker)
     empty_queue(fleet)
+
+
+def _kill_workers(fleet: Fleet, role: Role, failpoints: str, *, until: Callable[[], bool]) -> None:
+    """Start worker after worker, until it holds; the last one is killed."""
+    while not until():
+        child = fleet.run_once(role, failpoints)
+        fleet.tend_until(
+            lambda child=child: child.code is not None or until(),  # type: ignore[misc]
+            what="a delta has killed a worker",
+        )
+    if role.name in fleet.children:
+        fleet.retire(role.name, signal.SIGKILL)
+
+
+def _more_deaths(fleet: Fleet, place: str) -> Callable[[], bool]:
+    before = fleet.tally.by_place[place]
+    return lambda: fleet.tally.by_place[place] > before
+
+
+def _dies_of_a_letter(fleet: Fleet, place: str) -> None:
+    """A coordinator dies as it requeues or drops the dead letter."""
+    coordinator = fleet.roles[COORDINATOR]
+    fleet.retire(COORDINATOR, signal.SIGKILL)
+    child = fleet.run_once(coordinator, f"{place}=crash")
+    fleet.tend_until(lambda: coordinator.ready in child.output, what="the coordinator serves")
+    with OperatorClient(fleet.operator_addresses[0]) as client, suppress(CoordinatorUnreachable):
+        letter = client.dead_letters(FEDERATION)[0].delta_id
+        ask = client.drop_dead_letter if ".drop_dead." in place else client.requeue_dead_letter
+        ask(FEDERATION, letter)
+    _died(fleet, child, place)
+    fleet.add(coordinator)
+    fleet.wait_ready(COORDINATOR)
 
 
 _TOURS: dict[str, Callable[[Fleet, str, str], None]] = {
@@ -153,6 +166,7 @@ _TOURS: dict[str, Callable[[Fleet, str, str], None]] = {
     "store.deltas.bury.": _killing_delta,
     "store.deltas.drop_dead.": _killing_delta,
     "store.deltas.requeue_dead.": _killing_delta,
+    "store.deltas.disown.": die_at_a_lost_payload,
     "store_note.": _embedded_store,
 }
 

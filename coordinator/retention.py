@@ -41,18 +41,22 @@ def first_whole_record(head: int, retention: Retention) -> int:
 
 
 def trimmed(version: VersionRecord) -> VersionRecord:
-    """Return a version without what its merge record says of single deltas and groups; their number stays."""
+    """Return a version without the names of payloads that are gone, and without its single deltas and groups.
+
+    Their number stays, as do identity, parent, losses and the adapter's name. The version itself when it is that short
+    already.
+    """
     merge = version.merge
-    if merge is None or not merge.deltas:
-        return version
-    short = dataclasses.replace(
-        merge,
-        deltas=(),
-        groups=(),
-        forgotten_deltas=len(merge.deltas),
-        unrecorded=(*merge.unrecorded, LET_GO),
-    )
-    return dataclasses.replace(version, merge=short)
+    if merge is not None and merge.deltas:
+        merge = dataclasses.replace(
+            merge,
+            deltas=(),
+            groups=(),
+            forgotten_deltas=len(merge.deltas),
+            unrecorded=(*merge.unrecorded, LET_GO),
+        )
+    short = dataclasses.replace(version, merge=merge, average=None, state=None)
+    return version if short == version else short
 
 
 def expired_letters(letters: Iterable[DeadLetter], retention: Retention, *, at: float) -> dict[str, str]:

@@ -9,9 +9,11 @@ import pytest
 
 from alignfed.errors import BaseVersionTooOld, UnknownAgent
 from alignfed.plan import Retention
+from coordinator.cuts import RecordBatch, Restored, restored_epoch
 from coordinator.domain import DeadLetter, DeltaRecord, DeltaState, Rejection
 from coordinator.ports import Store
 from coordinator.retention import LET_GO, Trimmed
+from tests.support.histories import all_receipts, all_versions
 from tests.support.owners import unowned
 from tests.support.stores import (
     NOW,
@@ -25,6 +27,7 @@ from tests.support.stores import (
     store_blob,
     submit,
     take_lease,
+    unique,
 )
 
 DAY_SECONDS = 86_400.0
@@ -121,7 +124,8 @@ async def test_records_of_old_versions_let_go_of_their_deltas_and_keep_the_rest(
         assert whole.merge is not None
         assert (short.merge.deltas, short.merge.forgotten_deltas, short.merge.unrecorded) == ((), 1, (LET_GO,))
         assert short.merge.calibration_loss_after == whole.merge.calibration_loss_after
-        assert dataclasses.replace(short, merge=whole.merge) == whole
+        assert short.average is None  # its payload is gone, and so is what would name it
+        assert dataclasses.replace(short, merge=whole.merge, average=whole.average) == whole
 
     await publish(store, federation)
     assert (await store.upkeep.trim(federation, KEEP, at=NOW)).records == 1
@@ -188,6 +192,40 @@ async def test_trimming_what_is_within_every_limit_changes_nothing(store: Store)
     assert await store.upkeep.trim(federation, Retention(), at=NOW + DAY_SECONDS) == Trimmed()
     assert await store.backups.cut(federation) == before
     assert not await unowned(store)
+
+
+async def test_a_restored_federation_lets_go_of_what_it_would_have_without_the_restore(store: Store) -> None:
+    federation = await federation_that_keeps(store, KEEP)
+    rejected = await reject(store, federation)
+    merged = await submit(store, federation)
+    await publish(store, federation)
+    cut = await store.backups.cut(federation)
+    name = unique("copy")
+    record = dataclasses.replace(cut.record, plan=dataclasses.replace(cut.record.plan, federation=name))
+    receipts = tuple((await all_receipts(store, federation)).values())
+    await store.backups.stage(
+        name,
+        "restore",
+        RecordBatch(
+            versions=await all_versions(store, federation),
+            receipts=receipts,
+            settled_number=cut.head.number,
+            agents=cut.agents,
+            contributions=cut.contributions,
+        ),
+    )
+    await store.backups.publish(
+        name, "restore", Restored(record=record, head_number=cut.head.number, epoch=restored_epoch(cut.epoch, 7))
+    )
+
+    for kept in (True, True, False):
+        found = [await store.deltas.receipt(name, it.delta_id) is not None for it in (rejected, merged)]
+        assert found == [True, True]
+        assert (await store.upkeep.trim(name, KEEP, at=NOW)).receipts == 0
+        await publish(store, name)
+        if not kept:
+            assert (await store.upkeep.trim(name, KEEP, at=NOW)).receipts == len(receipts)
+    assert await store.deltas.receipt(name, rejected.delta_id) is None
 
 
 async def test_more_than_one_batch_goes_in_one_call(store: Store) -> None:

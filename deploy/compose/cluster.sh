@@ -25,7 +25,7 @@ SECRETS=$(setting ALIGNFED_SECRETS_DIR ./secrets)
 if [[ ",$COMPOSE_PROFILES," == *,ha,* ]]; then
     export ALIGNFED_STORE_ROLE=primary
     sentinels=sentinel-1:26379,sentinel-2:26379,sentinel-3:26379
-    ALIGNFED_STORE_URL=$(setting ALIGNFED_STORE_URL "redis+sentinel://$sentinels/alignfed?password_file=/run/secrets/store_password")
+    ALIGNFED_STORE_URL=$(setting ALIGNFED_STORE_URL "redis+sentinel://$sentinels/alignfed?password_file=/run/secrets/store_password&wait_replicas=1")
     export ALIGNFED_STORE_URL
 fi
 

@@ -78,7 +78,10 @@ def judge_failovers(
     faults = [
         *_named("acknowledged and neither merged, refused with a reason, nor in an outbox", lost),
         *_named("merged twice in the history that leads to the head", doubled),
-        *_named("refused without a reason", {one for one, reason in agents.refused.items() if not reason}),
+        *_named(
+            "refused for a reason that no failover explains",
+            {delta_id for delta_id, reason in agents.refused.items() if reason not in PULL_REASONS},
+        ),
         *(f"fencing token {token} was given out twice" for token in twice),
         *(f"a delta from {base}, which was taken back, is not told to pull: {told}" for base, told in unmoved.items()),
         *_broken_chain(history.versions),

@@ -134,5 +134,5 @@ def test_the_judge_finds_reused_tokens_unreasoned_refusals_and_agents_that_are_n
     agents = dataclasses.replace(AGENTS, refused={"r": ""})
     history = dataclasses.replace(HISTORY, taken_back={TAKEN_BACK: "accepted"})
     faults = "\n".join(judge_failovers(agents, history, tokens=[4, 5, 4], accidents=["worker-1 ended"]).faults)
-    for finding in ("token 4 was given out twice", "refused without a reason", "not told to pull", "worker-1 ended"):
+    for finding in ("token 4 was given out twice", "no failover explains", "not told to pull", "worker-1 ended"):
         assert finding in faults

@@ -95,6 +95,17 @@ async def test_a_lease_from_before_the_servers_clock_went_back_ends_all_the_same
     assert await store.leases.acquire(federation, "worker-2", ttl_seconds=60) is not None
 
 
+async def test_a_store_whose_replicas_nobody_waits_for_is_used_with_a_warning(
+    pair: tuple[RedisProcess, RedisProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    for url, warned in ((pair[0].url, True), (f"{pair[0].url}?wait_replicas=1", False)):
+        opened = open_store(url)
+        caplog.clear()
+        await opened.check()
+        assert ("wait_replicas=1" in caplog.text) == warned
+        await opened.close()
+
+
 def test_a_cluster_has_no_replicas_to_wait_for() -> None:
     assert parse_address("redis+sentinel://a,b/main?wait_replicas=2").wait_replicas == 2
     with pytest.raises(RequestInvalid, match="not for a Cluster"):

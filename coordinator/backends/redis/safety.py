@@ -54,6 +54,11 @@ async def _check_one(calls: Calls, target: dict[str, Any]) -> None:
             "the store keeps no append-only file: a crash of it loses deltas that agents believe delivered; "
             "set `appendonly yes` in its configuration"
         )
+    if info.get("connected_slaves") and not calls.wait_replicas and not target:
+        _LOG.warning(
+            "the store has replicas and nobody waits for them: a failover can take merges back of which agents were "
+            "told already, and their deltas are lost then; write ?wait_replicas=1 behind the store URL"
+        )
 
 
 def check_version(info: dict[str, Any]) -> None:

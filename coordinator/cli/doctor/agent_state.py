@@ -31,6 +31,7 @@ def check_agent_state(folder: Path, agents: Mapping[str, Sequence[AgentView]]) -
     return [
         ok(CHECK, f"{folder} belongs to {who}"),
         _outbox(folder),
+        *_dropped(state),
         *_rejections(folder),
         _registered(str(state.get("federation")), str(state.get("agent_id")), agents),
     ]
@@ -62,6 +63,15 @@ def _outbox(folder: Path) -> Finding:
         advice = "see that the agent runs, and in its log why it cannot upload"
         return warning(check, f"{found}; the oldest waits for {waited / 3600:.1f} h", advice)
     return ok(check, found)
+
+
+def _dropped(state: dict[str, Any]) -> list[Finding]:
+    totals = state.get("totals")
+    dropped = totals.get("dropped") if isinstance(totals, dict) else 0
+    if not isinstance(dropped, int) or dropped <= 0:
+        return []
+    found = f"{dropped} deltas dropped so far, because the outbox was full before they were uploaded"
+    return [warning("agent's room", found, "see why the coordinator was not reached, or raise --max-outbox-bytes")]
 
 
 def _rejections(folder: Path) -> list[Finding]:

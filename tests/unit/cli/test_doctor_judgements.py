@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from alignfed import __version__
+from coordinator.cli.doctor.agent_state import check_agent_state
 from coordinator.cli.doctor.certificates import judge_expiry
 from coordinator.cli.doctor.clocks import check_here, check_store_clocks
 from coordinator.cli.doctor.disks import judge_room
@@ -170,3 +172,13 @@ def test_addresses_beside_the_operators_are_guesses_until_they_are_named() -> No
     assert beside("host:7301", "", 7300).address == "host:7300"
     assert beside("[::1]:7301", "", 7300).address == "[::1]:7300"
     assert (beside("host:7301", "", 7300).guessed, beside("host:7301", "host:1", 7300).guessed) == (True, False)
+
+
+@pytest.mark.parametrize(("totals", "told"), [({"made": 5, "dropped": 2}, True), ({"made": 5}, False), (None, False)])
+def test_deltas_that_an_agent_had_no_room_for_are_told(tmp_path: Path, totals: object, told: bool) -> None:
+    state = {"federation": "demo", "agent_id": "agent-1", "totals": totals}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    findings = [found for found in check_agent_state(tmp_path, {}) if found.check == "agent's room"]
+    assert bool(findings) is told
+    assert all("2 deltas dropped" in it.found for it in findings)
+    assert all("--max-outbox-bytes" in it.advice for it in findings)

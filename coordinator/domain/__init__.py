@@ -1,0 +1,66 @@
+"""What the coordinator, the worker and the stores speak of: frozen values, plain JSON in and out, no I/O."""
+
+from __future__ import annotations
+
+from coordinator.domain.commits import Commit, CommitOutcome
+from coordinator.domain.deltas import (
+    DeadLetter,
+    DeltaBlobName,
+    DeltaRecord,
+    DeltaState,
+    QueuedDelta,
+    QueueDepth,
+    QueuePlace,
+    Receipt,
+    Rejection,
+    delta_blob_id,
+    delta_blob_prefix,
+    parse_delta_blob_id,
+)
+from coordinator.domain.federations import AgentRecord, Contribution, FederationRecord, LeaseHolder
+from coordinator.domain.payloads import BlobRef
+from coordinator.domain.plain import to_json
+from coordinator.domain.stores import StoreMemory, StoreServer
+from coordinator.domain.versions import (
+    AdapterKind,
+    GroupRecord,
+    Head,
+    MergedDelta,
+    MergeRecord,
+    VersionId,
+    VersionKind,
+    VersionRecord,
+)
+
+__all__ = [
+    "AdapterKind",
+    "AgentRecord",
+    "BlobRef",
+    "Commit",
+    "CommitOutcome",
+    "Contribution",
+    "DeadLetter",
+    "DeltaBlobName",
+    "DeltaRecord",
+    "DeltaState",
+    "FederationRecord",
+    "GroupRecord",
+    "Head",
+    "LeaseHolder",
+    "MergeRecord",
+    "MergedDelta",
+    "QueueDepth",
+    "QueuePlace",
+    "QueuedDelta",
+    "Receipt",
+    "Rejection",
+    "StoreMemory",
+    "StoreServer",
+    "VersionId",
+    "VersionKind",
+    "VersionRecord",
+    "delta_blob_id",
+    "delta_blob_prefix",
+    "parse_delta_blob_id",
+    "to_json",
+]

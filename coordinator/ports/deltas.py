@@ -123,7 +123,7 @@ class Deltas(Protocol):
     async def waiting_of(self, federation: str, agent_id: str) -> int:
         """Return how many deltas of one agent wait in the queue; 0 for an agent that never uploaded.
 
-        Never more than there are. It may be fewer: of an agent's newest `MAX_WAITING_KNOWN` at most, and those that
-        came into the queue by a restore or as requeued dead letters are not counted.
+        Never more than there are. It may be fewer: `MAX_WAITING_KNOWN` of an agent at most, and those that came into
+        the queue by a restore or as requeued dead letters are not counted.
         """
         ...

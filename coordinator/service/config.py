@@ -62,7 +62,7 @@ class ServiceConfig:
     max_waiting_uploads: int = 256
     upload_wait_seconds: float = 120.0
     stalled_grace_seconds: float = 5.0
-    max_agent_uploads: int = 4
+    max_agent_uploads: int = 8
     max_agent_deltas: int = 64
     max_agent_bytes: int = 4096 * MIB
     max_federation_bytes: int = 32768 * MIB

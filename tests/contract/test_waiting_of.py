@@ -8,7 +8,7 @@ from alignfed.errors import UnknownFederation
 from coordinator.backends.redis import deltas as redis_deltas
 from coordinator.domain import Rejection
 from coordinator.ports import Store
-from tests.support.stores import NOW, publish, seed_federation, submit, take_lease, unique
+from tests.support.stores import NOW, new_agent, publish, seed_federation, submit, take_lease, unique
 
 
 @pytest.fixture
@@ -52,6 +52,14 @@ async def test_an_agent_with_very_many_is_counted_up_to_a_bound(
     for _ in range(5):
         await submit(store, federation)
     assert 3 <= await store.deltas.waiting_of(federation, "agent-1") <= 5
+
+
+async def test_agents_whose_names_begin_alike_are_told_apart(store: Store, federation: str) -> None:
+    for agent_id in ("agent", "agent-1", "agent-10", "agent.1", "agent_1", "agentA"):
+        await store.agents.register(federation, new_agent(agent_id))
+        await submit(store, federation, agent_id=agent_id)
+        assert await store.deltas.waiting_of(federation, agent_id) == 1
+    assert await store.deltas.waiting_of(federation, "agent-2") == 0
 
 
 async def test_an_unknown_federation_is_said_to_be(store: Store) -> None:

@@ -71,7 +71,6 @@ class RedisDeltas:
                 repr(delta.accepted_at),
                 constant_part,
                 dump_delta(delta),
-                MAX_WAITING_KNOWN,
             ],
             federation=delta.federation,
         )
@@ -234,7 +233,10 @@ class RedisDeltas:
         """See the port."""
         keys = FederationKeys(federation)
         _, waiting = await self._calls.script(
-            "waiting", [keys.federation, keys.waiting, keys.queued], [agent_id], federation=federation
+            "waiting",
+            [keys.federation, keys.waiting, keys.queued],
+            [agent_id, MAX_WAITING_KNOWN],
+            federation=federation,
         )
         return int(waiting)
 

@@ -33,7 +33,7 @@ class FederationKeys:
         lineage: Hash number -> epoch:digest:abandoned (0/1).
         queue: Stream of deltas (JSON) with one consumer group. Never trimmed by length: that would lose deltas.
         queued: Sorted set of the queue's delta ids by acceptance time.
-        waiting: Hash agent id -> ids of its deltas, separated by spaces, that were queued when one of them last was.
+        waiting: Sorted set, all scores 0, of agent id:delta id: queued deltas by agent, and some that were queued.
         receipts: Hash delta id -> agent, digest, acceptance time (JSON).
         outcomes: Hash delta id -> what became of it (JSON), absent while it is queued or dead.
         settled: Sorted set of the merged and rejected deltas by the head's number at the time.

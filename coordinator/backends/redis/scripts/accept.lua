@@ -1,9 +1,9 @@
 #!lua
 -- Makes a delta whose payload is stored part of the queue.
 -- KEYS  1 federation (hash)  2 receipts (hash)  3 outcomes (hash)  4 agents (hash)  5 revoked (set)  6 lineage (hash)
---       7 queue (stream)  8 queued (zset)  9 unclaimed (zset)  10 lifetimes (zset)  11 waiting (hash)
+--       7 queue (stream)  8 queued (zset)  9 unclaimed (zset)  10 lifetimes (zset)  11 waiting (zset)
 -- ARGV  1 delta id  2 agent id  3 base number  4 base epoch:digest  5 blob id  6 accepted at  7 receipt (JSON)
---       8 delta (JSON)  9 how many waiting deltas of one agent are known at most
+--       8 delta (JSON)
 -- Reply {accepted} | {receipt, receipt (JSON), outcome (JSON) or ''} | {federation_unknown} | {agent_unknown}
 --       | {agent_revoked} | {base_in_future, head number} | {base_unknown} | {base_other_branch}
 --       | {base_too_old, oldest number} | {queue_full, limit} | {payload_gone}
@@ -21,14 +21,9 @@ if base ~= ARGV[4] .. ':0' then return {'base_other_branch'} end
 if tonumber(ARGV[3]) < tonumber(federation[2]) then return {'base_too_old', federation[2]} end
 if redis.call('ZCARD', KEYS[8]) >= tonumber(federation[3]) then return {'queue_full', federation[3]} end
 if not redis.call('ZSCORE', KEYS[9], ARGV[5]) then return {'payload_gone'} end
-local waiting, room = {}, tonumber(ARGV[9]) - 1
-for delta in string.gmatch(redis.call('HGET', KEYS[11], ARGV[2]) or '', '%S+') do
-  if #waiting < room and redis.call('ZSCORE', KEYS[8], delta) then table.insert(waiting, delta) end
-end
-table.insert(waiting, 1, ARGV[1])
 
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[7])
-redis.call('HSET', KEYS[11], ARGV[2], table.concat(waiting, ' '))
+redis.call('ZADD', KEYS[11], 0, ARGV[2] .. ':' .. ARGV[1])
 redis.call('XADD', KEYS[7], '*', 'delta', ARGV[8])
 redis.call('ZADD', KEYS[8], ARGV[6], ARGV[1])
 redis.call('ZREM', KEYS[9], ARGV[5])

@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 KINDS = (AGENT, COORDINATOR, WORKER)
 PATIENCE_SECONDS = 6.0
-"""A process that has not come by its place after so long dies anyway, and the place's turn comes again later."""
+"""A process that has not come by its place after so long dies anyway; at the place's next turn it has longer."""
 TURNS = 6
 """So often a place gets a turn before it counts as never passed."""
-LIVES_SECONDS = (0.05, 2.0)
+LIVES_SECONDS = (0.05, 3.0)
 """How long a process lives that is to die anywhere."""
 TARGETED = "=crash"
 """How a start is armed that is to show that a place is passed: at the first hit."""
@@ -46,6 +46,8 @@ ELSEWHERE = {
 class Deaths:
     """Arms every start of a process, and kills those that are to die anywhere.
 
+    Nobody dies before it is `enabled`; once it is `calm`, only who is to show that a place is passed.
+
     Args:
         rng: Chance.
         rejected: Name of the agent whose deltas are rejected, which alone comes by the `REJECTING` places.
@@ -55,6 +57,7 @@ class Deaths:
         self._rng = rng
         self._rejected = rejected
         self.enabled = False
+        self.calm = False
         self._queues: dict[str, deque[str]] = {}
         self._turns: Counter[tuple[str, str]] = Counter()
         self.reached: set[tuple[str, str]] = set()
@@ -108,7 +111,7 @@ class Deaths:
             return f"{first}=crash@1"
         self._prepared.discard(role.name)
         self._turns[role.kind, place] += 1
-        patience = _of_prefix(LONG_PATIENCE_SECONDS, place) or PATIENCE_SECONDS
+        patience = (_of_prefix(LONG_PATIENCE_SECONDS, place) or PATIENCE_SECONDS) * self._turns[role.kind, place]
         self._aims[role.name] = (place, time.monotonic() + patience)
         return place + TARGETED
 
@@ -140,7 +143,10 @@ class Deaths:
         return None
 
     def _by_chance(self, role: Role) -> str:
-        """Let it die at a place that it may come by, at some later hit, or anywhere."""
+        """Let it die at a place that it may come by, at some later hit, or anywhere; if all is calm, not at all."""
+        if self.calm:
+            self._aims[role.name] = ("", float("inf"))
+            return ""
         self._aims[role.name] = ("", time.monotonic() + self._rng.uniform(*LIVES_SECONDS))
         known = sorted(place for kind, place in self.reached if kind == role.kind)
         if not known or self._rng.random() < 0.5:

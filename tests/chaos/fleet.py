@@ -30,6 +30,7 @@ from safetensors.torch import save_file
 
 from alignfed.base_model import digest_of
 from alignfed.codec import encode
+from alignfed.errors import CoordinatorUnreachable
 from alignfed.plan import (
     Aggregation,
     BaseModel,
@@ -232,9 +233,16 @@ class Fleet:
 
     def create_federation(self) -> None:
         """Create the plan's federation, as `alignfed federations create` does, once a coordinator serves."""
-        self.wait_ready("coordinator-1")
-        with OperatorClient(self.operator_addresses[0]) as client:
-            client.create_federation(self.plan, self.first_adapter(), b"")
+
+        def created() -> bool:
+            try:
+                with OperatorClient(self.operator_addresses[0]) as client:
+                    client.create_federation(self.plan, self.first_adapter(), b"")
+            except CoordinatorUnreachable:
+                return False
+            return True
+
+        self.tend_until(created, what="the federation is created")
 
     def first_adapter(self) -> bytes:
         """Return version 0: all zeros."""

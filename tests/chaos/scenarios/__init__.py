@@ -7,7 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.outcome import Outcome
-from tests.chaos.scenarios import corners, exactly_once, kills, rolling, store_kills, zombies
+from tests.chaos.scenarios import (
+    clock_jumps,
+    corners,
+    exactly_once,
+    failovers,
+    flapping,
+    kills,
+    rolling,
+    store_kills,
+    zombies,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +62,22 @@ def _corners(folder: Path, amount: Amount, software: str) -> Outcome:
     return corners.run(folder, seed=amount.seed, rounds=amount.count, software=software)
 
 
+def _failovers(folder: Path, amount: Amount, _software: str) -> Outcome:
+    return failovers.run_failovers(folder, seed=amount.seed, failovers=amount.count)
+
+
+def _flapping(folder: Path, amount: Amount, _software: str) -> Outcome:
+    return flapping.run_flapping(folder, flapping.Link(phases=amount.count), seed=amount.seed)
+
+
+def _offline(folder: Path, amount: Amount, _software: str) -> Outcome:
+    return flapping.run_offline(folder, away_versions=amount.count, seed=amount.seed)
+
+
+def _clock_jumps(folder: Path, amount: Amount, _software: str) -> Outcome:
+    return clock_jumps.run_clock_jumps(folder, seed=amount.seed, rounds=amount.count)
+
+
 SCENARIOS = {
     "kills": Scenario(run=_kills, short=Amount(count=500), long=Amount(count=5_000)),
     "corners": Scenario(run=_corners, short=Amount(count=1), long=Amount(count=10)),
@@ -61,4 +87,8 @@ SCENARIOS = {
     ),
     "zombies": Scenario(run=_zombies, short=Amount(count=100), long=Amount(count=1_000)),
     "rolling-restart": Scenario(run=_rolling, short=Amount(count=3), long=Amount(count=50)),
+    "failovers": Scenario(run=_failovers, short=Amount(count=10), long=Amount(count=500)),
+    "flapping-link": Scenario(run=_flapping, short=Amount(count=20), long=Amount(count=500)),
+    "offline": Scenario(run=_offline, short=Amount(count=6), long=Amount(count=60)),
+    "clock-jumps": Scenario(run=_clock_jumps, short=Amount(count=1), long=Amount(count=20)),
 }

@@ -17,6 +17,8 @@ from tests.chaos.settling import journals, settle
 
 SENDERS, STREAMS = 4, 6
 BUFFER = 500
+LEASE_SECONDS = 4.0
+"""Longer than a merge of so many deltas keeps a busy machine from renewing it: whoever loses it merges in vain."""
 DERIVED = 20
 """About so many versions are derived again: each takes a second or so of one core."""
 LINES_BYTES = len("sending \n") + len("acknowledged \n") + 2 * 36
@@ -36,7 +38,7 @@ def run(folder: Path, *, seed: int, deltas: int, bounces: int, software: str = "
     each = deltas // SENDERS
     with Fleet(folder, plan, software=software) as fleet:
         fleet.add_coordinators(2, "--log-level", "warning")
-        fleet.add_workers(2, log_level="warning")
+        fleet.add_workers(2, lease_seconds=LEASE_SECONDS, log_level="warning")
         fleet.create_federation()
         started = time.monotonic()
         senders = [fleet.add_sender(f"sender-{number}", count=each, streams=STREAMS) for number in range(SENDERS)]

@@ -41,6 +41,7 @@ def run(folder: Path, *, seed: int, kills: int, software: str = "valkey") -> Out
         fleet.add_agent(REJECTED, outlier_every=1)
         with Visitors(fleet, random.Random(seed + 1), deaths.wanted):
             while fleet.tally.crashes < kills or not deaths.exhausted:
+                deaths.calm = fleet.tally.crashes >= kills
                 deaths.tend(fleet)
                 time.sleep(LOOK_SECONDS)
                 if time.monotonic() > tell_at:

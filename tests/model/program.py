@@ -6,6 +6,7 @@ After every step `check` holds what the store says of itself against the promise
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -68,6 +69,7 @@ class Program:
         self.blobs: list[BlobRef] = []
         self._serial = 0
         self.identity = (-1, -1)
+        self.seen: Counter[str] = Counter()
 
     @classmethod
     async def start(cls, store: Store, clock: Clock) -> Program:
@@ -143,6 +145,7 @@ class Program:
     async def expire_lease(self) -> None:
         """Let the time of the lease run out, as a store sees it."""
         self.clock.seconds += TTL_SECONDS
+        self.seen["leases expired"] += self.reference.holder is not None
         self.reference.holder = None
         if isinstance(self.store, RedisStore):  # its server has the clock
             await self.store._calls.command("PEXPIRE", FederationKeys(FEDERATION).lease, 0)
@@ -200,16 +203,21 @@ class Program:
         memory = self.workers[worker]
         for queued in memory.claimed[:1]:
             buried = self.store.deltas.bury(FEDERATION, memory.token, queued, detail="poison", at=NOW)
+            before = len(self.reference.dead)
             await self._same(lambda: self.reference.bury(memory.token, queued), buried)  # noqa: B023 (called at once)
+            self.seen["buried"] += len(self.reference.dead) - before
 
     async def crash(self, worker: str) -> None:
         """Kill a worker: what it had in memory is gone, its lease and its claims stay."""
+        memory = self.workers[worker]
+        self.seen["crashes with work in hand"] += bool(memory.claimed or memory.prepared)
         self.workers[worker] = WorkerMemory()
 
     # ---- operators and housekeeping ----
 
     async def requeue(self, index: int) -> None:
         delta_id = self._some_id(index)
+        self.seen["requeued"] += delta_id in self.reference.dead
         requeued = self.store.deltas.requeue_dead(FEDERATION, delta_id)
         await self._same(lambda: self.reference.requeue_dead(delta_id), requeued)
 
@@ -234,7 +242,9 @@ class Program:
         await self.store.agents.revoke(FEDERATION, agent)
 
     async def sweep(self, *, before: float) -> None:
+        unclaimed = len(self.reference.unclaimed)
         self.reference.sweep(before)
+        self.seen["uploads expired"] += unclaimed - len(self.reference.unclaimed)
         await self.store.blobs.sweep(FEDERATION, unclaimed_before=before)
 
     # ---- what must be true ----
@@ -283,6 +293,7 @@ class Program:
         except AlignFedError as error:
             got = type(error)
         assert got == wanted
+        self.seen["answers refused"] += isinstance(got, type)
         return None if isinstance(got, type) else got
 
     async def _delivered(

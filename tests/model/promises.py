@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
+from coordinator.backends.memory import MemoryStore
 from coordinator.domain import DeltaState
+from coordinator.ports import Store
 from tests.model.reference import FEDERATION
 
 if TYPE_CHECKING:
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
 async def check_promises(program: Program) -> None:
     """Hold what the store says against the promises and against the reference."""
     store, reference = program.store, program.reference
-    head, depth, dead, versions, contributions = await asyncio.gather(
+    head, depth, dead, versions, contributions = await _together(
+        store,
         store.versions.head(FEDERATION),
         store.deltas.depth(FEDERATION),
         store.deltas.dead_letters(FEDERATION),
@@ -40,12 +44,19 @@ async def check_promises(program: Program) -> None:
     await _check_blobs(program)
 
 
+async def _together(store: Store, *questions: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Ask a store many things: a server all at once, memory one after the other, which takes a tenth of the time."""
+    if isinstance(store, MemoryStore):
+        return [await question for question in questions]
+    return await asyncio.gather(*questions)
+
+
 async def _check_fates(program: Program, merged_in: Counter[str], dead: set[str]) -> None:
     """Check that each acknowledged delta is queued, merged into one version, rejected or dead: one of these."""
     ids = sorted(program.acknowledged)
-    receipts = await asyncio.gather(*(program.store.deltas.receipt(FEDERATION, delta_id) for delta_id in ids))
-    places = await asyncio.gather(
-        *(program.store.deltas.place(FEDERATION, i) for i in ids if i in program.reference.queue)
+    receipts = await _together(program.store, *(program.store.deltas.receipt(FEDERATION, delta_id) for delta_id in ids))
+    places = await _together(
+        program.store, *(program.store.deltas.place(FEDERATION, i) for i in ids if i in program.reference.queue)
     )
     queued = {place.delta.delta_id for place in places if place is not None}
     assert set(merged_in.values()) <= {1}, "a delta is in two versions"
@@ -68,5 +79,7 @@ async def _check_blobs(program: Program) -> None:
     """Check that whatever a record refers to can be read, and is what was stored."""
     needed = program.reference.needed_blobs()
     there = [blob for blob in program.blobs if blob.blob_id in needed]
-    found = await asyncio.gather(*(program.store.blobs.stored_parts(blob.blob_id, blob.parts) for blob in there))
+    found = await _together(
+        program.store, *(program.store.blobs.stored_parts(blob.blob_id, blob.parts) for blob in there)
+    )
     assert found == [blob.parts for blob in there], "a payload that a record refers to is gone"

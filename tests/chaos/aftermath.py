@@ -12,6 +12,7 @@ from typing import Any
 
 from coordinator.domain import VersionId, VersionKind, VersionRecord
 from tests.chaos.journals import ACKNOWLEDGED, read_events
+from tests.chaos.oracle import Verdict
 
 PULL_REASONS = frozenset(
     {"BASE_VERSION_UNKNOWN", "BASE_VERSION_OTHER_BRANCH", "BASE_VERSION_IN_FUTURE", "BASE_VERSION_TOO_OLD"}
@@ -56,19 +57,9 @@ class History:
         return Counter(delta.delta_id for merge in merges for delta in merge.deltas)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class FailoverVerdict:
-    """`lost` and `doubled` deltas, and in `faults` a line for every way in which a promise was broken."""
-
-    tokens: int
-    lost: tuple[str, ...]
-    doubled: tuple[str, ...]
-    faults: tuple[str, ...]
-
-
 def judge_failovers(
     agents: AgentsEvidence, history: History, *, tokens: Sequence[int] = (), accidents: Sequence[str] = ()
-) -> FailoverVerdict:
+) -> Verdict:
     """Hold what agents know against the history, and the history against itself."""
     merged = history.merged
     lost = agents.acknowledged - merged.keys() - agents.refused.keys() - agents.held
@@ -87,8 +78,16 @@ def judge_failovers(
         *_broken_chain(history.versions),
         *accidents,
     ]
-    return FailoverVerdict(
-        tokens=len(tokens), lost=tuple(sorted(lost)), doubled=tuple(sorted(doubled)), faults=tuple(faults)
+    return Verdict(
+        acknowledged=len(agents.acknowledged),
+        merged=len(merged),
+        rejected=len(agents.refused),
+        dead=0,
+        versions=len(history.versions),
+        derived=0,
+        lost=tuple(sorted(lost)),
+        doubled=tuple(sorted(doubled)),
+        faults=tuple(faults),
     )
 
 

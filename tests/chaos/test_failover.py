@@ -1,9 +1,8 @@
-"""Failovers of the store in mid-merge: nothing lost, nothing doubled, one history; and the judge can find against."""
+"""The judge of failovers can find against; and clients follow a failover that the old primary does not hear of."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
@@ -13,29 +12,10 @@ from coordinator.backends.redis.keys import FederationKeys
 from coordinator.backends.urls import open_store
 from coordinator.domain import BlobRef, DeltaRecord, QueuedDelta, VersionId, VersionKind, VersionRecord
 from tests.chaos.aftermath import AgentsEvidence, History, judge_failovers
-from tests.chaos.failover import run_failovers
 from tests.chaos.proxy import BLACK_HOLE
 from tests.chaos.replicated import FAILOVER_SECONDS, PEERS, ReplicatedStore
 from tests.support.stores import NOW, merge_record, seed_federation
 from tests.support.waiting import eventually
-
-CI_FAILOVERS = 10
-CI_SEED = 20
-
-
-@pytest.mark.chaos
-@pytest.mark.timeout(1200)
-def test_failovers_in_mid_merge_lose_nothing_and_double_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    report = run_failovers(tmp_path, failovers=CI_FAILOVERS, seed=CI_SEED)
-    with capsys.disabled():
-        print(f"\n{report.line()}")  # noqa: T201  # the run's figures
-    assert not report.verdict.faults, report.verdict.faults
-    assert min(report.failovers.values()) >= CI_FAILOVERS // 3
-    assert report.history.taken_back, "no failover took a version back: it came too late to show anything"
-    assert report.agents.resent > 0, "no failover took an acknowledgement back"
-    assert report.verdict.lost == report.verdict.doubled == ()
 
 
 @pytest.mark.chaos

@@ -1,6 +1,6 @@
 """Failovers in mid-merge: a store whose primary is taken away again and again under a fleet of real processes.
 
-    python -m tests.chaos.failover --failovers 500 --seed 7
+    python -m tests.chaos.scenarios.failovers --failovers 500 --seed 7
 
 A failover may take back what the old primary had acknowledged. What is promised then, and checked at the end:
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import random
 import re
 import sys
@@ -26,6 +25,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,13 +38,13 @@ from coordinator.domain import BlobRef, DeltaRecord, VersionId, VersionRecord
 from coordinator.ports import Store
 from tests.chaos.aftermath import (
     AgentsEvidence,
-    FailoverVerdict,
     History,
     judge_failovers,
     read_agents,
     read_log,
 )
 from tests.chaos.fleet import FEDERATION, Fleet, Role, federation_plan
+from tests.chaos.outcome import Outcome
 from tests.chaos.replicated import KINDS, ReplicatedStore
 from tests.chaos.scenarios.flapping import come_to_rest
 
@@ -59,32 +59,11 @@ PAGE = 100
 LEADING = re.compile(r"leading with token (\d+)")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class FailoverReport:
-    """What came of a run."""
-
-    seed: int
-    wait_replicas: int
-    failovers: Counter[str]
-    seconds: float
-    agents: AgentsEvidence
-    history: History
-    verdict: FailoverVerdict
-
-    def line(self) -> str:
-        """Return the run in one line."""
-        kinds = " ".join(f"{kind}={self.failovers[kind]}" for kind in KINDS)
-        return (
-            f"failover seed={self.seed} wait_replicas={self.wait_replicas} failovers={self.failovers.total()} "
-            f"({kinds}) acknowledged={len(self.agents.acknowledged)} lost_by_store_and_resent={self.agents.resent} "
-            f"merged={len(self.history.merged)} refused={len(self.agents.refused)} "
-            f"versions={len(self.history.versions)} versions_taken_back={len(self.history.taken_back)} "
-            f"tokens={self.verdict.tokens} lost={len(self.verdict.lost)} doubled={len(self.verdict.doubled)} "
-            f"seconds={self.seconds:.0f}"
-        )
+ENOUGH = 9
+"""In so many failovers, three of each kind, some must have taken something back, or they came at the wrong time."""
 
 
-def run_failovers(folder: Path, *, failovers: int, seed: int, wait_replicas: int = 1) -> FailoverReport:
+def run_failovers(folder: Path, *, failovers: int, seed: int, wait_replicas: int = 1) -> Outcome:
     """Run a fleet, fail its store over so many times, let it come to rest, and judge what is left."""
     began = time.monotonic()
     kinds = _schedule(failovers, seed)
@@ -106,16 +85,30 @@ def run_failovers(folder: Path, *, failovers: int, seed: int, wait_replicas: int
         agents = read_agents(folder, AGENTS)
         workers = [read_log(folder / "processes" / f"worker-{number}.log") for number in range(1, WORKERS + 1)]
         history = asyncio.run(_read_history(store.url, seen.identities))
-        verdict = judge_failovers(agents, history, tokens=_tokens(workers), accidents=fleet.accidents)
-    return FailoverReport(
+    verdict = judge_failovers(agents, history, tokens=_tokens(workers), accidents=fleet.accidents)
+    counted = Counter(kinds)
+    return Outcome(
+        scenario="failovers",
         seed=seed,
-        wait_replicas=wait_replicas,
-        failovers=Counter(kinds),
-        seconds=time.monotonic() - began,
-        agents=agents,
-        history=history,
+        tally=fleet.tally,
         verdict=verdict,
+        seconds=time.monotonic() - began,
+        further={
+            "wait_replicas": wait_replicas,
+            "failovers": f"{failovers} ({' '.join(f'{kind}={counted[kind]}' for kind in KINDS)})",
+            "lost_by_store_and_resent": agents.resent,
+            "versions_taken_back": len(history.taken_back),
+            "tokens": len(_tokens(workers)),
+        },
+        faults=tuple(_came_to_nothing(agents, history)) if failovers >= ENOUGH else (),
     )
+
+
+def _came_to_nothing(agents: AgentsEvidence, history: History) -> Iterator[str]:
+    if not history.taken_back:
+        yield "no failover took a version back: none came in a merge"
+    if not agents.resent:
+        yield "no failover took an acknowledgement back: none came while deltas were sent"
 
 
 def _schedule(failovers: int, seed: int) -> list[str]:
@@ -217,14 +210,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep logs and outboxes here (default: a temporary folder)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="alignfed-failover-") as temporary:
-        report = run_failovers(
+        outcome = run_failovers(
             options.folder or Path(temporary),
             failovers=options.failovers,
             seed=options.seed,
             wait_replicas=options.wait_replicas,
         )
-    sys.stdout.write("".join(f"{line}\n" for line in (report.line(), *report.verdict.faults)))
-    raise SystemExit(bool(report.verdict.faults))
+    sys.stdout.write(f"{outcome.report()}\n")
+    raise SystemExit(not outcome.sound)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.chaos.outcome import Outcome
 from tests.chaos.scenarios import SCENARIOS, Amount
 
-KILLS_PER_ROUND = 500
+KILLS_PER_ROUND = 1_000
 SOFTWARE = ("valkey", "redis")
 
 
@@ -22,7 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("scenario", choices=[*SCENARIOS, "soak"], help="soak: all of them, in their long form")
     parser.add_argument("--count", type=int, help="kills, deltas, zombies or rounds, whatever the scenario counts")
-    parser.add_argument("--kills", type=int, help="the same for `kills`, in rounds of 500; with soak too")
+    parser.add_argument(
+        "--kills", type=int, help="the same for `kills`, in rounds of 1000, the first at every place; with soak too"
+    )
     parser.add_argument("--bounces", type=int, default=3, help="of each side, for exactly-once")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--software", choices=SOFTWARE, default="valkey", help="the store")
@@ -53,7 +55,7 @@ def _plan(options: argparse.Namespace) -> list[tuple[str, Amount, str]]:
         for turn, start in enumerate(range(0, count, KILLS_PER_ROUND)):
             software = SOFTWARE[turn % 2] if shutil.which("redis-server") and turn else options.software
             some = min(KILLS_PER_ROUND, count - start)
-            plan.append((name, Amount(count=some, bounces=0, seed=seed + turn), software))
+            plan.append((name, Amount(count=some, seed=seed + turn, every_place=turn == 0), software))
     return plan
 
 

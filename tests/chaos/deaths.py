@@ -51,15 +51,17 @@ class Deaths:
     Args:
         rng: Chance.
         rejected: Name of the agent whose deltas are rejected, which alone comes by the `REJECTING` places.
+        every_place: Give every failpoint turns until somebody has died there; otherwise all is chance.
     """
 
-    def __init__(self, rng: random.Random, *, rejected: str) -> None:
+    def __init__(self, rng: random.Random, *, rejected: str, every_place: bool = True) -> None:
         self._rng = rng
         self._rejected = rejected
         self.enabled = False
         self.calm = False
+        self._known: dict[str, list[str]] = {}
         self._queues: dict[str, deque[str]] = {}
-        self._turns: Counter[tuple[str, str]] = Counter()
+        self.turns: Counter[tuple[str, str]] = Counter()
         self.reached: set[tuple[str, str]] = set()
         self._aims: dict[str, tuple[str, float]] = {}
         self._told: set[int] = set()
@@ -68,7 +70,8 @@ class Deaths:
         for kind in KINDS:
             names = [it.place for it in places() if kind in it.processes and not it.place.startswith(tuple(ELSEWHERE))]
             rng.shuffle(names)
-            self._queues[kind] = deque(names)
+            self._known[kind] = names
+            self._queues[kind] = deque(names if every_place else ())
 
     @property
     def waiting(self) -> dict[str, list[str]]:
@@ -87,7 +90,7 @@ class Deaths:
         """Places that had all their turns in vain, as `kind place`."""
         return sorted(
             f"{kind} {place}"
-            for (kind, place), turns in self._turns.items()
+            for (kind, place), turns in self.turns.items()
             if (kind, place) not in self.reached and turns
         )
 
@@ -110,8 +113,8 @@ class Deaths:
             self._aims[role.name] = ("", time.monotonic() + PATIENCE_SECONDS)
             return f"{first}=crash@1"
         self._prepared.discard(role.name)
-        self._turns[role.kind, place] += 1
-        patience = (_of_prefix(LONG_PATIENCE_SECONDS, place) or PATIENCE_SECONDS) * self._turns[role.kind, place]
+        self.turns[role.kind, place] += 1
+        patience = (_of_prefix(LONG_PATIENCE_SECONDS, place) or PATIENCE_SECONDS) * self.turns[role.kind, place]
         self._aims[role.name] = (place, time.monotonic() + patience)
         return place + TARGETED
 
@@ -148,17 +151,16 @@ class Deaths:
             self._aims[role.name] = ("", float("inf"))
             return ""
         self._aims[role.name] = ("", time.monotonic() + self._rng.uniform(*LIVES_SECONDS))
-        known = sorted(place for kind, place in self.reached if kind == role.kind)
-        if not known or self._rng.random() < 0.5:
+        if self._rng.random() < 0.5:
             return ""
-        return f"{self._rng.choice(known)}=crash@{self._rng.randint(1, 12)}"
+        return f"{self._rng.choice(self._known[role.kind])}=crash@{self._rng.randint(1, 12)}"
 
     def _note(self, child: Child) -> None:
         place = child.failpoints.removesuffix(TARGETED) if child.failpoints.endswith(TARGETED) else ""
         self._told.discard(child.pid)
         died_at = FAILED_HERE.findall(child.output) if child.failpoints else []
         self.reached |= {(child.kind, it) for it in died_at}
-        if place and place not in died_at and self._turns[child.kind, place] < TURNS:
+        if place and place not in died_at and self.turns[child.kind, place] < TURNS:
             self._queues[child.kind].append(place)
 
 

@@ -22,10 +22,14 @@ from tests.chaos.scenarios import (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
-    """How much of it: `count` is whatever the scenario counts, `bounces` those of each side."""
+    """How much of it: `count` is whatever the scenario counts, `bounces` those of each side.
+
+    `every_place` lets kills go on until every failpoint had its turn.
+    """
 
     count: int
     bounces: int = 0
+    every_place: bool = True
     seed: int = 0
 
 
@@ -39,7 +43,7 @@ class Scenario:
 
 
 def _kills(folder: Path, amount: Amount, software: str) -> Outcome:
-    return kills.run(folder, seed=amount.seed, kills=amount.count, software=software)
+    return kills.run(folder, seed=amount.seed, kills=amount.count, every_place=amount.every_place, software=software)
 
 
 def _store_kills(folder: Path, amount: Amount, software: str) -> Outcome:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.chaos.outcome import Outcome
 from tests.chaos.scenarios import SCENARIOS, Amount
 
-KILLS_PER_ROUND = 1_000
+KILLS_PER_ROUND = 500
 SOFTWARE = ("valkey", "redis")
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("scenario", choices=[*SCENARIOS, "soak"], help="soak: all of them, in their long form")
     parser.add_argument("--count", type=int, help="kills, deltas, zombies or rounds, whatever the scenario counts")
     parser.add_argument(
-        "--kills", type=int, help="the same for `kills`, in rounds of 1000, the first at every place; with soak too"
+        "--kills", type=int, help="the same for `kills`, in rounds of 500, the first at every place; with soak too"
     )
     parser.add_argument("--bounces", type=int, default=3, help="of each side, for exactly-once")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))

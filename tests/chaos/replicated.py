@@ -84,10 +84,9 @@ class ReplicatedStore:
 
     def wait_healthy(self) -> int:
         """Wait until one primary has two replicas that keep up, and everybody knows; return it."""
-        wait_until(self._healthy, what="the store is whole again", timeout_seconds=HEALTHY_SECONDS)
-        primary = self.primary()
-        assert primary is not None
-        return primary
+        whole: list[int] = []
+        wait_until(lambda: self._healthy(whole), what="the store is whole again", timeout_seconds=HEALTHY_SECONDS)
+        return whole[-1]
 
     def fail_over(self, kind: str) -> None:
         """Take the primary away in one of `KINDS`, wait until another server is primary, and give it back.
@@ -104,20 +103,14 @@ class ReplicatedStore:
                 server.kill()
             elif kind == "stop":
                 back.enter_context(server.frozen())
-            wait_until(
-                lambda: self.primary() not in (None, old),
-                what=f"another server is primary after {kind}",
-                timeout_seconds=FAILOVER_SECONDS,
-            )
+            self._wait_for_another(old, kind)
             pause(self._chance.uniform(0.0, 1.5))
         proxy.heal()
         proxy.reset(source=PEERS)
         if kind == "kill":
             server.start()
             server.wait_until_ready()
-            primary = self.primary()
-            assert primary is not None
-            self._follow(server, primary)
+            self._follow(server, self._wait_for_another(old, kind))
 
     def heads(self, key: str) -> dict[int, str]:
         """Return what each server that answers holds as the head of the federation whose hash is `key`."""
@@ -129,38 +122,59 @@ class ReplicatedStore:
                     found[number] = lines[1]
         return found
 
+    def _wait_for_another(self, old: int, kind: str) -> int:
+        """Wait until all Sentinels name one server that is not `old`, and return it."""
+        named: list[int] = []
+
+        def another() -> bool:
+            primary = self.primary()
+            if primary is not None and primary != old:
+                named.append(primary)
+            return bool(named)
+
+        wait_until(another, what=f"another server is primary after {kind}", timeout_seconds=FAILOVER_SECONDS)
+        return named[-1]
+
     def _follow(self, server: RedisProcess, primary: int) -> None:
         answer = server.command("REPLICAOF", "127.0.0.1", str(self.proxies[primary].port))
         assert answer.startswith("+OK"), answer
 
     def _named_by(self, sentinel: RedisProcess) -> int | None:
-        answer = sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        try:
+            answer = sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        except OSError:  # a busy machine
+            return None
         ports = [proxy.port for proxy in self.proxies]
         found = re.search(r"\r\n(\d+)\r\n$", answer)
         return ports.index(int(found[1])) if found and int(found[1]) in ports else None
 
-    def _healthy(self) -> bool:
+    def _healthy(self, whole: list[int]) -> bool:
+        """Whether everybody agrees on one primary that is whole; it is appended to `whole` then."""
         primary = self.primary()
         if primary is None:
             return False
         try:
             facts = self.servers[primary].command("INFO", "replication")
+            seen = [sentinel.command("SENTINEL", "MASTER", SERVICE).split("\r\n") for sentinel in self._sentinels]
         except OSError:
             return False
         keeping_up = re.findall(r"state=online,offset=\d+,lag=[01]\b", facts)
-        seen = [sentinel.command("SENTINEL", "MASTER", SERVICE).split("\r\n") for sentinel in self._sentinels]
-        return (
+        healthy = (
             "role:master" in facts
             and len(keeping_up) == SERVERS - 1
             and all(_value(facts, "flags") == "master" for facts in seen)
             and all(_value(facts, "num-other-sentinels") == str(SENTINELS - 1) for facts in seen)
             and all(_value(facts, "num-slaves") == str(SERVERS - 1) for facts in seen)
         )
+        if healthy:
+            whole.append(primary)
+        return healthy
 
 
 def _value(reply: list[str], name: str) -> str | None:
     """Return the value of a field in a flat reply, split into its lines: name, length of the value, value."""
-    return reply[reply.index(name) + 2] if name in reply else None
+    values = dict(zip(reply[2::4], reply[4::4], strict=False))
+    return values.get(name)
 
 
 def _settings(announced_port: int) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Wall clocks that jump by a day, forward and back, on each machine alone and on all at once, under a working fleet.
 
-    python -m tests.chaos.scenarios.clock_jumps --rounds 5 --seed 3
+    python -m tests.chaos clock-jumps --count 5 --seed 3         # rounds of 20 jumps
 
 After each jump both workers are killed, so that a lease that nobody gives up must run out in the time it was taken for;
 then agents, coordinator, worker and store must go on at their usual pace, and nothing may be lost or doubled.
@@ -8,11 +8,8 @@ then agents, coordinator, worker and store must go on at their usual pace, and n
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,20 +132,3 @@ def _preloaded(variables: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def main() -> None:
-    """Run it from the command line and exit with 1 if a promise was broken."""
-    parser = argparse.ArgumentParser(description="Wall clocks that jump by a day under a working fleet.")
-    parser.add_argument("--rounds", type=int, default=1, help="of 20 jumps each")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="keep logs and outboxes here (default: a temporary folder)")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="alignfed-clocks-") as temporary:
-        outcome = run_clock_jumps(options.folder or Path(temporary), rounds=options.rounds, seed=options.seed)
-    sys.stdout.write(f"{outcome.report()}\n")
-    raise SystemExit(not outcome.sound)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Failovers in mid-merge: a store whose primary is taken away again and again under a fleet of real processes.
 
-    python -m tests.chaos.scenarios.failovers --failovers 500 --seed 7
+    python -m tests.chaos failovers --count 500 --seed 7
 
 A failover may take back what the old primary had acknowledged. What is promised then, and checked at the end:
 
@@ -15,12 +15,9 @@ A failover may take back what the old primary had acknowledged. What is promised
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import re
-import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -199,26 +196,3 @@ def _tokens(workers: list[list[dict[str, Any]]]) -> list[int]:
     """Return every fencing token that a worker was given."""
     found = [LEADING.search(line["message"]) for lines in workers for line in lines]
     return [int(match[1]) for match in found if match]
-
-
-def main() -> None:
-    """Run it from the command line and exit with 1 if a promise was broken."""
-    parser = argparse.ArgumentParser(description="Fail the store over again and again, in mid-merge.")
-    parser.add_argument("--failovers", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--wait-replicas", type=int, default=1, help="0: do without, and see what that costs")
-    parser.add_argument("--folder", type=Path, help="keep logs and outboxes here (default: a temporary folder)")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="alignfed-failover-") as temporary:
-        outcome = run_failovers(
-            options.folder or Path(temporary),
-            failovers=options.failovers,
-            seed=options.seed,
-            wait_replicas=options.wait_replicas,
-        )
-    sys.stdout.write(f"{outcome.report()}\n")
-    raise SystemExit(not outcome.sound)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,7 @@
 """Real agents behind a link that flaps: cuts, resets, refusals, slow and sliced phases; and one that is away for long.
 
-    python -m tests.chaos.scenarios.flapping --phases 500 --seed 3
+    python -m tests.chaos flapping-link --count 500 --seed 3     # phases
+    python -m tests.chaos offline --count 60                     # versions
 
 Everything an agent has made must be merged exactly once or be refused with a reason, and an upload that broke off must
 go on where it was: `sent_ratio` is the bytes that went up, polls included, over the bytes of all payloads.
@@ -8,11 +9,8 @@ go on where it was: `sent_ratio` is the bytes that went up, polls included, over
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import random
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -226,27 +224,3 @@ def _unaccounted(folder: Path, evidence: Evidence) -> list[str]:
     refused = {delta_id for delta_id, reason in read_agents(folder, AGENTS).refused.items() if reason}
     missing = _made(folder).keys() - merged - refused
     return [f"{len(missing)} deltas were made and are neither merged nor refused"] if missing else []
-
-
-def main() -> None:
-    """Run both from the command line and exit with 1 if a promise was broken."""
-    parser = argparse.ArgumentParser(description="Agents behind a link that flaps, and one that is away for long.")
-    parser.add_argument("--phases", type=int, default=20)
-    parser.add_argument("--longest-seconds", type=float, default=3.0)
-    parser.add_argument("--away-versions", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="keep logs and outboxes here (default: a temporary folder)")
-    options = parser.parse_args()
-    link = Link(phases=options.phases, longest_seconds=options.longest_seconds)
-    with tempfile.TemporaryDirectory(prefix="alignfed-flapping-") as temporary:
-        folder = options.folder or Path(temporary)
-        outcomes = [
-            run_flapping(folder / "flapping", link, seed=options.seed),
-            run_offline(folder / "offline", away_versions=options.away_versions, seed=options.seed),
-        ]
-    sys.stdout.write("".join(f"{outcome.report()}\n" for outcome in outcomes))
-    raise SystemExit(not all(outcome.sound for outcome in outcomes))
-
-
-if __name__ == "__main__":
-    main()

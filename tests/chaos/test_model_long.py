@@ -10,7 +10,16 @@ import time
 
 import pytest
 
-from tests.model.test_state_machine import SEED, Opener, assert_deep, kind, opener, run_programs, runner
+from tests.model.test_state_machine import (
+    ENOUGH_PROGRAMS,
+    SEED,
+    Opener,
+    assert_deep,
+    kind,
+    opener,
+    run_programs,
+    runner,
+)
 from tests.support.cases import cases, steps
 
 PROGRAMS = {"memory": 1.0, "valkey": 0.075}
@@ -29,4 +38,5 @@ def test_thousands_of_programs_get_the_answers_of_the_reference(
     depths = run_programs(runner, opener, programs=programs, length=length)
     seconds = time.perf_counter() - began
     print(f"{kind}: {programs} programs of {length} steps in {seconds:.1f} s, seed {SEED}\n{depths}")  # noqa: T201
-    assert_deep(depths)
+    if programs >= ENOUGH_PROGRAMS:
+        assert_deep(depths)

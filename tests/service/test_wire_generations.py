@@ -7,9 +7,11 @@ every message and a value to every enum; each agent registers, polls, uploads, a
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,16 +20,19 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorSet
 
 from alignfed.chunks import crc32c_of, cut, sha256_of
-from alignfed.plan import FederationPlan
+from alignfed.errors import BaseVersionInFuture
+from alignfed.plan import Encoding, FederationPlan
 from alignfed.v1 import operator_service_pb2 as operator_pb
-from coordinator.domain import VersionId
+from coordinator.domain import FederationRecord, VersionId, VersionKind, VersionRecord
 from coordinator.ports import Store
-from edge_agent.domain import GlobalVersion, ResumeAt
+from edge_agent.domain import Capabilities, DeltaMeta, DeltaState, GlobalVersion, ResumeAt
 from edge_agent.wire.client import CoordinatorClient
+from edge_agent.wire.download import AdapterDownload
 from tests.service.conftest import Running
+from tests.support.generation_proxy import GenerationProxy
 from tests.support.golden_descriptor import golden
-from tests.support.raw_client import WireDelta, payload_of
-from tests.support.stores import publish
+from tests.support.raw_client import WireDelta, payload_of, wire_plan
+from tests.support.stores import NOW, publish, store_blob
 
 ADDED_LAST = {
     "GetFederationResponse": {"oldest_queued_at"},
@@ -86,13 +91,16 @@ class Speaker:
     async def call(self, service: str, method: str, requests: Any) -> Any:
         """Call a method by its descriptor and return its response."""
         found = self._pool.FindServiceByName(f"alignfed.v1.{service}").FindMethodByName(method)
-        kind = self._channel.stream_unary if found.client_streaming else self._channel.unary_unary
+        shape = ("stream" if found.client_streaming else "unary", "stream" if found.server_streaming else "unary")
+        kind = getattr(self._channel, "_".join(shape))
         response = message_factory.GetMessageClass(found.output_type)
         rpc = kind(
             f"/alignfed.v1.{service}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=response.FromString,
         )
+        if found.server_streaming:
+            return await asyncio.to_thread(lambda: list(rpc(requests, timeout=20)))
         return await asyncio.to_thread(rpc, requests, timeout=20)
 
     def close(self) -> None:
@@ -148,6 +156,13 @@ async def test_an_agent_of_another_generation_takes_part(
     assert [spec.name for spec in joined.plan.tensors] == [spec.name for spec in plan.tensors]
     polled = await speaker.call("AgentService", "GetGlobalVersion", speaker.message("GetGlobalVersionRequest", **who))
     assert polled.status.head.digest == base.digest
+    parts = await speaker.call(
+        "AgentService",
+        "DownloadAdapter",
+        speaker.message("DownloadAdapterRequest", federation=plan.federation, number=base.number),
+    )
+    adapter = b"".join(part.chunk.data for part in parts[1:])
+    assert (parts[0].header.sha256, sha256_of(adapter)) == (base.digest, base.digest)
 
     payload, delta_id = payload_of(plan, plan.delta_encoding, seed=7), str(uuid.uuid4())
     answer = await speaker.call("AgentService", "SubmitDelta", upload(speaker, plan, base, payload, delta_id))
@@ -211,6 +226,67 @@ async def yesterday(contract: FileDescriptorSet, asked: list[Any]) -> AsyncItera
         yield port
     finally:
         await server.stop(None)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+async def test_the_agent_of_today_takes_part_with_a_coordinator_of_another_generation(
+    generation: str, coordinator: Running, store: Store, tmp_path: Path
+) -> None:
+    """Whatever the older one does not know is dropped both ways: hints, ranks, reasons of newer kinds."""
+    plan = wire_plan("whole")
+    blob = await store_blob(store, plan.federation, payload_of(plan, Encoding.FP32))
+    initial = VersionRecord(
+        id=VersionId(epoch=0, number=0, digest=blob.sha256),
+        kind=VersionKind.INITIAL,
+        parent=None,
+        adapter=blob,
+        created_at=NOW,
+    )
+    await store.federations.create(FederationRecord(plan=plan, calibration=None, created_at=NOW), initial)
+    with GenerationProxy(GENERATIONS[generation](), coordinator.server.agent_port) as proxy:
+        sent = await asyncio.to_thread(take_part, proxy.port, plan, tmp_path)
+    assert (await store.deltas.depth(plan.federation)).queued == 1
+    assert (await store.deltas.receipt(plan.federation, sent)) is not None
+    assert proxy.dropped_bytes or generation != "older", "nothing was dropped: the older generation is not older"
+
+
+def take_part(port: int, plan: FederationPlan, folder: Path) -> str:
+    """Do with the agent's own client all that an agent does, and return the delta's id."""
+    payload = payload_of(plan, plan.delta_encoding, seed=3)
+    file = folder / "payload"
+    file.write_bytes(payload)
+    with CoordinatorClient(f"127.0.0.1:{port}", federation=plan.federation, agent_id="agent-today") as client:
+        joined = client.register(Capabilities(device="cpu", examples=4, tier="fast"))
+        assert joined.plan.tensors == plan.tensors
+        status = client.global_version(after=joined.status.head.number, wait_seconds=0.1)
+        assert status.head == joined.status.head
+        download = AdapterDownload(status.head, plan)
+        client.download(download)
+        assert download.remaining_bytes == 0
+        meta = DeltaMeta(
+            delta_id=str(uuid.uuid4()),
+            sequence=0,
+            base=status.head,
+            base_model_digest=plan.base_model.digest,
+            examples=4,
+            local_steps=2,
+            encoding=plan.delta_encoding,
+            rank=plan.lora.rank,
+            tensors=plan.tensors,
+            total_bytes=len(payload),
+            sha256=sha256_of(payload),
+        )
+        resume = client.query_upload(meta.delta_id, meta.sha256, rank=meta.rank)
+        assert isinstance(resume, ResumeAt)
+        receipt = client.submit(meta, file, resume, chunk_bytes=plan.limits.chunk_bytes)
+        assert receipt.state is DeltaState.QUEUED
+        assert client.query_upload(meta.delta_id, meta.sha256, rank=meta.rank) == receipt
+        with pytest.raises(BaseVersionInFuture):
+            wrong = dataclasses.replace(
+                meta, delta_id=str(uuid.uuid4()), base=dataclasses.replace(meta.base, number=99)
+            )
+            client.submit(wrong, file, ResumeAt(offset=0), chunk_bytes=plan.limits.chunk_bytes)
+    return meta.delta_id
 
 
 async def test_an_operator_of_another_generation_sees_the_federation(

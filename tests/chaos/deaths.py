@@ -137,7 +137,7 @@ class Deaths:
 
     def _next_place(self, role: Role) -> str | None:
         queue = self._queues[role.kind]
-        alive = self._rng.random() < 0.3  # so that the federation gets on
+        alive = not self.calm and self._rng.random() < 0.3  # so that the federation gets on
         for place in () if alive else list(queue):
             if role.kind == AGENT and place.startswith(REJECTING) != (role.name == self._rejected):
                 continue

@@ -47,7 +47,7 @@ def run(folder: Path, *, seed: int, rounds: int, software: str = "valkey") -> Ou
         rng.shuffle(tour)
         for number, place in enumerate(tour):
             prefix = next(it for it in ELSEWHERE if place.startswith(it))
-            _TOURS[prefix](fleet, place, f"agent-{number}")
+            TOURS[prefix](fleet, place, f"agent-{number}")
         faults = settle(fleet)
         evidence = gather(fleet.store.url, plan.federation, agents=state_directories(fleet), journals=journals(fleet))
         return Outcome(
@@ -159,7 +159,7 @@ def _dies_of_a_letter(fleet: Fleet, place: str) -> None:
     fleet.wait_ready(COORDINATOR)
 
 
-_TOURS: dict[str, Callable[[Fleet, str, str], None]] = {
+TOURS: dict[str, Callable[[Fleet, str, str], None]] = {
     "digests.save.": _first_start,
     "outbox.drop.": _full_outbox,
     "outbox.reopen.": _store_that_lost,

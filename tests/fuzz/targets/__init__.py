@@ -16,11 +16,11 @@ SHARES = {
     "settings": (1, 660),
     "rows": (8, 110),
     "agent_files": (1, 700),
-    "records": (11, 130),
+    "records": (13, 130),
     "traceparent": (5, 25),
     "answers": (6, 80),
     "weights": (6, 90),
-    "backups": (4, 500),
+    "backups": (2, 1800),
 }
 """Name of every target, its part of all inputs, and about how many microseconds an input takes.
 

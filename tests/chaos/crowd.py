@@ -66,9 +66,13 @@ class ConnectedAgent:
         self._seen = seen
 
     async def connect(self) -> None:
-        """Register."""
-        answer = await self._stub.RegisterAgent(pb.RegisterAgentRequest(**self._who), timeout=PATIENCE_SECONDS)
-        self._seen.answer(self._number, answer.status)
+        """Register; an error is counted, and tried again."""
+        while self._number not in self._seen.heads:
+            try:
+                answer = await self._stub.RegisterAgent(pb.RegisterAgentRequest(**self._who), timeout=PATIENCE_SECONDS)
+                self._seen.answer(self._number, answer.status)
+            except grpc.aio.AioRpcError as error:
+                await self._failed(error)
 
     async def run(self) -> None:
         """Follow the head until cancelled; an error is counted, and the agent goes on."""
@@ -76,8 +80,11 @@ class ConnectedAgent:
             try:
                 await (self._watch() if self._number % 2 else self._poll())
             except grpc.aio.AioRpcError as error:
-                self._seen.errors[f"{error.code().name}: {error.details()}"[:120]] += 1
-                await asyncio.sleep(1)
+                await self._failed(error)
+
+    async def _failed(self, error: grpc.aio.AioRpcError) -> None:
+        self._seen.errors[f"{error.code().name}: {error.details()}"[:120]] += 1
+        await asyncio.sleep(1)
 
     async def _poll(self) -> None:
         while True:

@@ -147,7 +147,7 @@ REGIMES: dict[str, Regime] = {
             name="few",
             tiers=(Tier(agents=3, speed=8), Tier(agents=3, speed=4), Tier(agents=2, speed=1)),
             buffer_size=4,
-            duration_seconds=20.0,
+            duration_seconds=14.0,
             local_steps=4,
         ),
         Regime(

@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument(
         "--kills", type=int, help="the same for `kills`, in rounds of 500, the first at every place; with soak too"
     )
+    parser.add_argument("--chance", action="store_true", help="kills: leave the tour of every place out")
     parser.add_argument("--bounces", type=int, default=3, help="of each side, for exactly-once")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--software", choices=SOFTWARE, default="valkey", help="the store")
@@ -55,7 +56,9 @@ def _plan(options: argparse.Namespace) -> list[tuple[str, Amount, str]]:
         for turn, start in enumerate(range(0, count, KILLS_PER_ROUND)):
             software = SOFTWARE[turn % 2] if shutil.which("redis-server") and turn else options.software
             some = min(KILLS_PER_ROUND, count - start)
-            plan.append((name, Amount(count=some, seed=seed + turn, every_place=turn == 0), software))
+            plan.append(
+                (name, Amount(count=some, seed=seed + turn, every_place=turn == 0 and not options.chance), software)
+            )
     return plan
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import signal
 import time
 from collections import Counter, deque
 from typing import TypeVar
 
-from coordinator.cli.failpoint_places import AGENT, COORDINATOR, WORKER, places
+from coordinator.cli.failpoint_places import AGENT, COORDINATOR, WORKER, Place, places
 from tests.chaos.fleet import FAILED_HERE, Fleet, Role
 from tests.chaos.nursery import Child
 
@@ -43,6 +44,12 @@ ELSEWHERE = {
 """Places that a running fleet never comes by."""
 
 
+@functools.cache
+def listed() -> tuple[Place, ...]:
+    """Return every failpoint of the installed code, which does not change while this runs."""
+    return tuple(places())
+
+
 class Deaths:
     """Arms every start of a process, and kills those that are to die anywhere.
 
@@ -68,7 +75,7 @@ class Deaths:
         self._then: dict[str, str] = {}
         self._prepared: set[str] = set()
         for kind in KINDS:
-            names = [it.place for it in places() if kind in it.processes and not it.place.startswith(tuple(ELSEWHERE))]
+            names = [it.place for it in listed() if kind in it.processes and not it.place.startswith(tuple(ELSEWHERE))]
             rng.shuffle(names)
             self._known[kind] = names
             self._queues[kind] = deque(names if every_place else ())

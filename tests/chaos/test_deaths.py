@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 
-from coordinator.cli.failpoint_places import places
-from tests.chaos.deaths import ELSEWHERE, KINDS, TARGETED, Deaths
+from tests.chaos.deaths import ELSEWHERE, KINDS, TARGETED, Deaths, listed
 from tests.chaos.fleet import Role
 from tests.chaos.scenarios.corners import TOURS
 
@@ -22,19 +21,19 @@ def aims(deaths: Deaths, kind: str, name: str, starts: int) -> set[str]:
 def test_every_place_gets_a_turn_or_has_a_tour() -> None:
     deaths = Deaths(random.Random(0), rejected=REJECTED)
     deaths.enabled = True
-    listed = {kind: {it.place for it in places() if kind in it.processes} for kind in KINDS}
+    all_places = {kind: {it.place for it in listed() if kind in it.processes} for kind in KINDS}
     for kind in KINDS:
         sent = aims(deaths, kind, f"{kind}-1", 2_000) | (
             aims(deaths, kind, REJECTED, 2_000) if kind == "agent" else set()
         )
-        left = listed[kind] - sent
+        left = all_places[kind] - sent
         assert all(place.startswith(tuple(ELSEWHERE)) for place in left), left
         assert not any(place.startswith(tuple(ELSEWHERE)) for place in sent)
 
 
 def test_tours_are_what_turns_leave_out() -> None:
     assert TOURS.keys() == ELSEWHERE.keys()
-    names = [it.place for it in places()]
+    names = [it.place for it in listed()]
     for prefix in ELSEWHERE:
         assert any(name.startswith(prefix) for name in names), f"{prefix} names no place any more"
 

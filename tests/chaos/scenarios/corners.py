@@ -16,9 +16,8 @@ import redis
 from alignfed.errors import CoordinatorUnreachable
 from alignfed.plan import Buffer
 from coordinator.backends.redis.keys import FederationKeys, blob_key
-from coordinator.cli.failpoint_places import places
 from coordinator.cli.operator_client import OperatorClient
-from tests.chaos.deaths import ELSEWHERE
+from tests.chaos.deaths import ELSEWHERE, listed
 from tests.chaos.evidence import gather
 from tests.chaos.fleet import FAILED_HERE, FEDERATION, Fleet, Role, federation_plan
 from tests.chaos.lost_payloads import die_at_a_lost_payload
@@ -62,7 +61,7 @@ def run(folder: Path, *, seed: int, rounds: int, software: str = "valkey") -> Ou
 
 
 def _places(prefix: str) -> list[str]:
-    return [it.place for it in places() if it.place.startswith(prefix)]
+    return [it.place for it in listed() if it.place.startswith(prefix)]
 
 
 def _first_start(fleet: Fleet, place: str, name: str) -> None:

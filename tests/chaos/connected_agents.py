@@ -20,7 +20,14 @@ from typing import Any
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.backends.urls import open_store
 from coordinator.ports import Store
-from tests.chaos.overload import Helper, OverloadedCoordinator, coordinator_running, helper, percentile
+from tests.chaos.overload import (
+    Helper,
+    OverloadedCoordinator,
+    coordinator_running,
+    end_with_all_that_was_started,
+    helper,
+    percentile,
+)
 from tests.support.stores import new_plan, publish, seed_federation
 from tests.support.waiting import eventually
 
@@ -139,6 +146,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
+    end_with_all_that_was_started()
     with tempfile.TemporaryDirectory(prefix="alignfed-connected-") as folder:
         report = run_connected(
             Path(folder), agents=options.agents, processes=options.processes, seconds=options.seconds

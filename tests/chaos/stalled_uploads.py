@@ -28,7 +28,15 @@ from alignfed.v1.agent_service_pb2_grpc import AgentServiceStub
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.backends.urls import open_store
 from coordinator.domain import VersionId
-from tests.chaos.overload import MIB, Helper, OverloadedCoordinator, coordinator_running, helper, percentile
+from tests.chaos.overload import (
+    MIB,
+    Helper,
+    OverloadedCoordinator,
+    coordinator_running,
+    end_with_all_that_was_started,
+    helper,
+    percentile,
+)
 from tests.support.raw_client import WireDelta, version_id, wire_plan
 from tests.support.stores import seed_federation
 from tests.support.waiting import wait_until
@@ -274,6 +282,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--uploads", type=int, default=100, help="healthy uploads in each half of a round")
     options = parser.parse_args()
+    end_with_all_that_was_started()
     with tempfile.TemporaryDirectory(prefix="alignfed-stalled-") as folder:
         size = Size(stalled=options.stalled, rounds=options.rounds, most_rounds=options.rounds, uploads=options.uploads)
         report = run_stalled(Path(folder), size)

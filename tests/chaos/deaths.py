@@ -21,7 +21,11 @@ PATIENCE_SECONDS = 6.0
 TURNS = 6
 """So often a place gets a turn before it counts as never passed."""
 LIVES_SECONDS = (0.05, 3.0)
-"""How long a process lives that is to die anywhere."""
+"""How long a process lives that is to die anywhere, from when it is ready on, which takes a busy machine seconds."""
+STILLBORN = 0.3
+"""Share of those whose time counts from their very start."""
+LONGEST_START_SECONDS = 15.0
+"""Who is not ready by then may wait for the dead: its time begins all the same."""
 TARGETED = "=crash"
 """How a start is armed that is to show that a place is passed: at the first hit."""
 AT_THE_END = {"store.close.": "", "store.leases.release.": "leading with token"}
@@ -72,6 +76,7 @@ class Deaths:
         self.reached: set[tuple[str, str]] = set()
         self._aims: dict[str, tuple[str, float]] = {}
         self._told: set[int] = set()
+        self._lives: dict[str, float] = {}
         self._then: dict[str, str] = {}
         self._prepared: set[str] = set()
         for kind in KINDS:
@@ -108,6 +113,7 @@ class Deaths:
     def arm(self, role: Role) -> str:
         """Return the failpoints of a role's next start."""
         self._aims.pop(role.name, None)
+        self._lives.pop(role.name, None)
         if not self.enabled or role.kind not in KINDS:
             return ""
         place = self._then.pop(role.name, None) or self._next_place(role)
@@ -133,6 +139,8 @@ class Deaths:
         for name, child in list(fleet.children.items()):
             if child.kind not in KINDS:
                 continue
+            if name in self._lives and fleet.roles[name].ready in child.output:
+                self._aims[name] = ("", now + self._lives.pop(name))
             place, dies_at = self._aims.setdefault(name, ("", now + self._rng.uniform(*LIVES_SECONDS)))
             at_the_end = _of_prefix(AT_THE_END, place)
             if at_the_end is not None and child.pid not in self._told and now <= dies_at:
@@ -157,7 +165,11 @@ class Deaths:
         if self.calm:
             self._aims[role.name] = ("", float("inf"))
             return ""
-        self._aims[role.name] = ("", time.monotonic() + self._rng.uniform(*LIVES_SECONDS))
+        lives_seconds = self._rng.uniform(*LIVES_SECONDS)
+        if self._rng.random() > STILLBORN:
+            self._lives[role.name] = lives_seconds
+            lives_seconds += LONGEST_START_SECONDS
+        self._aims[role.name] = ("", time.monotonic() + lives_seconds)
         if self._rng.random() < 0.5:
             return ""
         return f"{self._rng.choice(self._known[role.kind])}=crash@{self._rng.randint(1, 12)}"

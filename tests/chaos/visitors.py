@@ -24,6 +24,8 @@ from tests.chaos.journals import ACKNOWLEDGED
 
 PAUSE_SECONDS = 0.15
 CALL_SECONDS = 3.0
+QUEUE_SECONDS = 1.0
+"""Within so long some agent uploads a delta."""
 TAIL_BYTES = 400
 DROP_ONE_IN = 4
 SPOILER = "spoiler"
@@ -101,6 +103,8 @@ class Visitors:
         rare: list[Callable[[], object]] = []
         if coordinator in self._wanted("store.versions.roll_back"):
             rare.append(lambda: client.roll_back(name, client.federation(name).head.id.number))
+        if coordinator in self._wanted("store.deltas.place"):
+            rare.append(lambda: self._ask_about_queued(client))
         if coordinator in self._wanted("store.agents.revoke"):
             rare.append(lambda: client.revoke_agent(name, self._passer_by()))
         if coordinator in self._wanted("store.federations.create"):
@@ -108,6 +112,13 @@ class Visitors:
             plan = dataclasses.replace(self._fleet.plan, federation=f"other-{self._created}")
             rare.append(lambda: client.create_federation(plan, self._fleet.first_adapter(), b""))
         return rare
+
+    def _ask_about_queued(self, client: OperatorClient) -> None:
+        """Ask about deltas while nothing is merged: those acknowledged since are queued, not merged long ago."""
+        client.pause(self._fleet.plan.federation)
+        self._stop.wait(QUEUE_SECONDS)
+        for delta_id in self._acknowledged_lately():
+            client.delta(self._fleet.plan.federation, delta_id)
 
     def _passer_by(self) -> str:
         """Register an agent that is never seen again, and return its name."""

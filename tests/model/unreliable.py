@@ -10,7 +10,7 @@ from alignfed.errors import StoreUnreachable
 from coordinator.domain import StoreMemory, StoreServer
 from coordinator.ports import Store
 
-_PORTS = ("federations", "agents", "blobs", "deltas", "versions", "leases")
+_PORTS = ("federations", "agents", "blobs", "deltas", "versions", "leases", "upkeep")
 LONGEST_CALL_SECONDS = 0.05
 
 

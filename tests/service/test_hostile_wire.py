@@ -45,8 +45,10 @@ async def test_a_coordinator_outlives_hostile_requests(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.ERROR)  # a hostile client must not fill the log either
-    # An upload that says nothing more is ended soon, and the line of those that wait is short.
-    running = await start(progress_timeout_seconds=2.0, max_active_uploads=8, upload_wait_seconds=5.0)
+    # An upload that says nothing more is ended soon, and the line of those that wait is short; quotas are another test's.
+    running = await start(
+        progress_timeout_seconds=2.0, max_active_uploads=8, upload_wait_seconds=5.0, max_agent_deltas=10 * REQUESTS
+    )
     await running.client.submit(WireDelta.of(plan, base, seed=1).messages())  # everything is loaded and connected
     tasks, files, memory = len(asyncio.all_tasks()), open_files(), reset_peak_bytes()
     began = time.perf_counter()

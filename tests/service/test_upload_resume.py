@@ -169,10 +169,11 @@ async def test_two_streams_of_one_delta_make_one_delta(
 
 
 async def test_many_agents_upload_at_once_and_each_delta_is_queued_once(
-    coordinator: Running, store: WatchedStore, plan: FederationPlan, base: VersionId
+    start: Start, store: WatchedStore, plan: FederationPlan, base: VersionId
 ) -> None:
+    roomy = await start(max_agent_uploads=20)
     deltas = [WireDelta.of(plan, base, agent_id=f"agent-{1 + i % 2}", seed=i) for i in range(40)]
-    responses = await asyncio.gather(*(coordinator.client.submit(it.messages()) for it in deltas))
+    responses = await asyncio.gather(*(roomy.client.submit(it.messages()) for it in deltas))
     assert {it.receipt.delta_id for it in responses} == {it.delta_id for it in deltas}
     queued = await store.deltas.claim("fed", "worker-1", limit=100)
     assert sorted(it.delta.delta_id for it in queued) == sorted(it.delta_id for it in deltas)

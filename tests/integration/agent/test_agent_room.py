@@ -50,15 +50,21 @@ def test_offline_for_long_and_back_with_a_full_outbox(
     sent = {delta.delta_id for delta in coordinator.deltas(plan.federation)}
     held = {entry.meta.delta_id for entry in Outbox(offline.state_dir / "outbox").acknowledged}
     assert again.made == totals.made + 1
-    assert len(sent) == again.made - again.dropped
-    assert sent == held
+    assert len(held) == again.made - again.dropped
+    assert held <= sent
+    assert len(sent - held) <= 1, "only the one that was dropped during its upload may have arrived all the same"
 
 
 def test_training_pauses_while_uploaded_deltas_alone_fill_the_outbox(
     coordinator: LiveCoordinator, plan: FederationPlan, settings: MakeSettings
 ) -> None:
     here = settings(max_outbox_bytes=2 * delta_bytes(plan))
-    with AgentThread(here, AddingTrainer().make) as agent:
+    pending = here.state_dir / "outbox" / "pending"
+
+    def after_upload(_job: int, _for: object) -> None:
+        wait_until(lambda: not any(pending.iterdir()), what="what was made before is uploaded, not to be dropped")
+
+    with AgentThread(here, AddingTrainer(before=after_upload).make) as agent:
         wait_until(lambda: "fill the outbox" in read_status(here).get("detail", ""), what="training pauses")
         assert 2 <= coordinator.queued(plan.federation) <= 3  # one may have been in training
         coordinator.publish(plan, fresh_adapter(plan), merged=coordinator.claim(plan.federation))

@@ -45,7 +45,7 @@ async def test_a_coordinator_outlives_hostile_requests(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.ERROR)  # a hostile client must not fill the log either
-    # An upload that says nothing more is ended soon, and the line of those that wait is short; quotas are another test's.
+    # An upload that says nothing more is ended soon, and the line is short; quotas are another test's.
     running = await start(
         progress_timeout_seconds=2.0, max_active_uploads=8, upload_wait_seconds=5.0, max_agent_deltas=10 * REQUESTS
     )

@@ -42,6 +42,7 @@ sequence_length = 32
 """
 NOT_PASSED = {
     "outbox.clean.": "an agent that was killed",
+    "outbox.drop.": "an outbox that is full",
     "outbox.prune.": "more rejections than are kept",
     "outbox.reject.": "a delta that is rejected",
     "outbox.reopen.": "a coordinator that has lost a delta",

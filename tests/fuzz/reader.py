@@ -180,8 +180,9 @@ class Reader:
     def _greediest(self) -> bytes:
         """Read the last inputs once more and return the one that took most; nothing when none takes much by itself."""
         took: dict[bytes, int] = {}
+        gc.collect()
         for data in self._recent:
-            before = reset_peak_bytes()
+            before = lower_peak_bytes()
             with suppress(Exception):
                 outcome_of(self._target, data)
             took[data] = peak_bytes() - before
@@ -200,8 +201,13 @@ def judged(target: Target, data: bytes, outcomes: Counter[str]) -> str:
 
 
 def reset_peak_bytes(process: int | str = "self") -> int:
-    """Lower the noted peak of a process's memory to what it holds now, where the system can, and return it."""
+    """Free what is garbage here, then lower the noted peak of a process's memory, where the system can; return it."""
     gc.collect()
+    return lower_peak_bytes(process)
+
+
+def lower_peak_bytes(process: int | str = "self") -> int:
+    """Lower the noted peak of a process's memory to what it holds now, where the system can, and return it."""
     with suppress(OSError):  # the peak then stays where it was: only what exceeds it is seen
         Path(f"/proc/{process}/clear_refs").write_text("5", "ascii")
     return peak_bytes(process)

@@ -7,6 +7,7 @@ back; see `tests.chaos.nursery`. It ends, and kills every child, when the socket
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -20,6 +21,8 @@ from typing import Any, NoReturn
 
 DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
+STACKS = signal.SIGUSR1
+"""Makes a child print the stacks of its threads: a test that waits in vain for one wants to know why."""
 
 
 class Cradle:
@@ -109,6 +112,7 @@ def _settle_in(request: dict[str, Any], requests: socket.socket) -> None:
         os.dup2(source, target)
     os.close(silence)
     os.close(log)
+    faulthandler.register(STACKS)
     os.chdir(request["folder"])
     for name in [name for name in os.environ if name.startswith("ALIGNFED_")]:
         del os.environ[name]

@@ -275,16 +275,20 @@ class Fleet:
         return sent
 
     def retire(self, name: str, number: signal.Signals = signal.SIGTERM) -> Child:
-        """End a role for good and return the child, once it has ended."""
+        """End a role for good and return the child, once it has ended; the others are tended meanwhile.
+
+        It may need them: an agent that has its share ends only once a worker has merged.
+        """
         self.roles.pop(name, None)
         child = self.children[name]
         if number == signal.SIGKILL:
             self.kill(name)
         else:
             child.signal(number)
-        wait_until(lambda: child.poll() is not None, what=f"{name} has ended", timeout_seconds=SETTLE_SECONDS)
-        self.children.pop(name)
-        self._count(child)
+        try:
+            self.tend_until(lambda: child.code is not None, what=f"{name} has ended")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{child.last_words()}") from None
         return child
 
     def wait_ready(self, name: str) -> None:

@@ -19,15 +19,19 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, Self
 
 from alignfed.failpoints import VARIABLE
+from tests.chaos.cradle import STACKS
 
 ROOT = Path(__file__).parents[2]
 LOAD_SECONDS = 240.0
 """Loading torch, transformers and gRPC takes five seconds, and far longer while other tests use the cores."""
 END_SECONDS = 30.0
+LAST_WORDS = 6000
+STACKS_SECONDS = 2.0
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -51,6 +55,12 @@ class Child:
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal; return whether it still lived (or was not known to be dead)."""
         return self.nursery.signal(self, number)
+
+    def last_words(self) -> str:
+        """Return the end of its output, with the stacks of all its threads where it still lives."""
+        if self.signal(STACKS):
+            time.sleep(STACKS_SECONDS)
+        return self.output[-LAST_WORDS:]
 
     @property
     def output(self) -> str:

@@ -35,6 +35,7 @@ def test_children_are_killed_alone_and_all_end_with_the_nursery(tmp_path: Path) 
             wait_until(lambda: workers[1].poll() is not None, what="it has ended", timeout_seconds=SECONDS)
             assert workers[1].code == 0
             assert workers[2].poll() is None
+            assert "most recent call first" in workers[2].last_words()
         assert not is_running(workers[2].pid)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from alignfed.errors import CalibrationMissing
 from alignfed.plan import Calibration, Lora
 from bench.federation.data import Domain, digest_of
-from coordinator.worker.calibration_rows import CalibrationRow
+from coordinator.worker.calibration_rows import CalibrationRow, split_rows
 
 BIASED = "biased"
 PROMPTS = "prompts"
@@ -74,3 +74,14 @@ def calibration_rows(domains: Sequence[Domain], variant: str) -> tuple[Calibrati
         if not rows:
             raise CalibrationMissing("rows of plain text have no prompts: the prompts-only control needs instructions")
     return tuple(dict.fromkeys(rows))
+
+
+def check_control(federation: Federation, variant: str) -> None:
+    """Check that the data make the calibration set that a control wants, before its first run does.
+
+    Raises:
+        CalibrationMissing: They do not, or it has fewer rows than one merge fits on and is judged by.
+    """
+    settings = federation.calibration
+    rows = calibration_rows(federation.domains, variant)
+    split_rows(rows, fit_rows=settings.fit_rows, judge_rows=settings.judge_rows, version_number=1)

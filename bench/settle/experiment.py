@@ -11,7 +11,7 @@ from alignfed.base_model import digest_of, fetch_from_hub
 from alignfed.errors import DataUnusable, RequestInvalid
 from alignfed.plan import Calibration, Lora
 from bench.federation.data import EvaluationSize, built_in_sources, read_domain
-from bench.federation.federation import Federation
+from bench.federation.federation import Federation, check_control
 from bench.federation.fleet import Layout
 from bench.federation.regimes import REGIMES, Regime, get_regime
 from bench.federation.tiny_model import tiny_model
@@ -89,6 +89,8 @@ def settle(options: Options, *, say: Callable[[str], None]) -> None:
     contest = contest_of(options)
     exam = exam_of(options)
     federation = federation_of(options, say=say)
+    for variant in contest.variants:
+        check_control(federation, variant)
     results = Results(folder=options.out / "results", federation=federation, tasks=exam.digest if exam else "")
     setups = contest.setups()
     missing = left_to_do(setups, results)

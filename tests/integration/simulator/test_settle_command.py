@@ -157,6 +157,24 @@ def test_a_report_without_results_and_unusable_data_fail_with_advice(
 
 
 @pytest.mark.parametrize(
+    ("control", "why"),
+    [
+        (["--control", "prompts"], "rows of plain text have no prompts"),
+        (["--control", "biased", "--calibration-rows", "15"], "distinct rows"),
+    ],
+)
+def test_a_control_that_the_data_do_not_allow_is_refused_before_any_run(
+    control: list[str], why: str, run: Run, arguments: list[str], tmp_path: Path
+) -> None:
+    code, out, err = run(*arguments, "--recipes", "alignfed", *control)
+    assert code == 1
+    assert why in err
+    assert "[CALIBRATION_MISSING]" in err
+    assert "runs on" not in out + err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("wrong", "named"),
     [
         (["--data", "nonsense"], "NAME=PATH"),
@@ -202,7 +220,8 @@ def test_ctrl_c_keeps_finished_runs_and_leaves_no_process(run: Run, arguments: l
 
 
 def test_a_run_that_fails_ends_the_contest_with_its_name(arguments: list[str], tmp_path: Path) -> None:
-    failing = [*arguments, "--recipes", "alignfed", "--control", "prompts", "--seeds", "500"]
+    (tmp_path / "small.toml").write_text(REGIME.replace("agents = 2", "agents = 90"), "utf-8")
+    failing = [*arguments, "--seeds", "500"]
     with settling(failing, tmp_path) as command:
         wait_until(
             lambda: len(command.family()) > 0 and command.process.poll() is not None,
@@ -215,8 +234,9 @@ def test_a_run_that_fails_ends_the_contest_with_its_name(arguments: list[str], t
         wait_until(lambda: not any(map(is_running, family)), what=f"{family} are gone", timeout_seconds=2.0)
         output = command.output
     assert "Traceback" not in output
-    assert "error: small/tied alignfed [prompts] eta 1 seed 0: rows of plain text have no prompts" in output
-    assert "[CALIBRATION_MISSING]" in output
+    assert "error: small/tied participation eta 1 seed 0: " in output
+    assert "too few for its agents" in output
+    assert "[DATA_UNUSABLE]" in output
 
 
 def test_a_worker_that_is_killed_ends_the_contest_with_advice(arguments: list[str], tmp_path: Path) -> None:

@@ -67,6 +67,14 @@ class Deltas(Protocol):
         """
         ...
 
+    async def forgive_attempt(self, federation: str, deltas: Sequence[QueuedDelta]) -> None:
+        """Take one attempt back from each of these claimed deltas: the merge failed for a reason that is not theirs.
+
+        Whoever has claimed them now; those that are not claimed, or have no attempt, are left as they are. Atomic. A
+        worker that has reclaimed them and counts its own attempt later sets what it read: the attempt then stays.
+        """
+        ...
+
     async def reject(self, federation: str, token: int, rejections: Sequence[Rejection]) -> None:
         """Settle claimed deltas as rejected: receipts, counts per agent, payloads free for `sweep`. Atomic, fenced.
 

@@ -36,9 +36,19 @@ class Leader:
         plan: The federation's plan.
         lease: The held lease.
         aggregator: Runs one merge.
+        blameless: Deltas that still count an attempt whose merge failed for a reason that is not theirs, because the
+            store was away when it was to be taken back. This worker's, whatever leader it has for the federation.
     """
 
-    def __init__(self, context: WorkerContext, plan: FederationPlan, lease: HeldLease, aggregator: Aggregator) -> None:
+    def __init__(
+        self,
+        context: WorkerContext,
+        plan: FederationPlan,
+        lease: HeldLease,
+        aggregator: Aggregator,
+        *,
+        blameless: list[QueuedDelta],
+    ) -> None:
         self._store = context.store
         self._clock = context.clock
         self._metrics = context.metrics
@@ -49,6 +59,7 @@ class Leader:
         self._federation = plan.federation
         self._lease = lease
         self._aggregator = aggregator
+        self._blameless = blameless
         self._waiting: tuple[Waiting, ...] = ()
         self._swept_at = self._figures_at = -float("inf")
 
@@ -81,6 +92,7 @@ class Leader:
 
     async def _take_over(self) -> None:
         """Claim again whatever an earlier leader, or a failed merge of this one, left unsettled."""
+        await self._forgive()
         reclaimed = await self._store.deltas.reclaim(self._federation, self._worker_id)
         if reclaimed:
             log_claimed(reclaimed, worker_id=self._worker_id, again=True)
@@ -115,6 +127,9 @@ class Leader:
             if outcome == "failed" and isinstance(error, InvariantBroken):
                 await self._recover(error)
                 return
+            self._blameless.extend(counted)
+            with contextlib.suppress(Unavailable):  # then it is done before this worker leads again
+                await self._forgive()
             raise
         except Exception as error:  # noqa: BLE001 - whatever one delta provokes must not stop the federation
             annotate(outcome="failed")
@@ -124,6 +139,15 @@ class Leader:
             return
         self._settled(deltas)
         self._figures_at = -float("inf")
+
+    async def _forgive(self) -> None:
+        """Take back attempts that a lost lease, a moved head or an absent store brought to nothing.
+
+        Otherwise sound deltas would become dead letters wherever workers overslept their leases a few times.
+        """
+        if self._blameless:
+            await self._store.deltas.forgive_attempt(self._federation, self._blameless)
+            self._blameless.clear()
 
     async def _recover(self, error: Exception) -> None:
         """After an unexpected failure: try the same deltas again; their attempts are counted."""

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+from collections import defaultdict
 
 from alignfed.errors import Fenced, HeadMoved, Rejected, Unavailable
 from alignfed.plan import FederationPlan
 from coordinator import policy
 from coordinator.algo.recipes.requirements import recipe_of
+from coordinator.domain import QueuedDelta
 from coordinator.worker.aggregator import Aggregator
 from coordinator.worker.context import WorkerContext
 from coordinator.worker.leader import Leader
@@ -53,6 +55,7 @@ class Worker:
         self._only = only
         self._lease_ttl_seconds = lease_ttl_seconds
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._blameless: defaultdict[str, list[QueuedDelta]] = defaultdict(list)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; a merge in progress is finished first."""
@@ -105,7 +108,8 @@ class Worker:
                 record = await self._store.federations.get(federation)
                 probe = await self._probes.for_federation(record)
                 aggregator = Aggregator(context, record.plan, probe)
-                await Leader(context, _as_merged(record.plan), lease, aggregator).lead(stop)
+                blameless = self._blameless[federation]
+                await Leader(context, _as_merged(record.plan), lease, aggregator, blameless=blameless).lead(stop)
             finally:
                 self._metrics.fleet.forget(federation)
             if lease.lost.is_set():

@@ -42,6 +42,7 @@ ELSEWHERE = {
     "store.deltas.drop_dead.": "a dead letter: see `corners`",
     "store.deltas.requeue_dead.": "a dead letter: see `corners`",
     "outbox.reopen.": "a coordinator that has lost what it acknowledged: see `corners`",
+    "store.deltas.forgive_attempt.": "a worker whose merge was fenced: see `corners`",
     "store.deltas.disown.": "a worker whose store has lost a payload: see `corners`",
     "store_note.": "a coordinator with an embedded store: see `corners`",
 }

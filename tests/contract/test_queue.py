@@ -73,6 +73,31 @@ async def test_a_takeover_finds_every_claim_and_what_was_attempted(store: Store,
     assert ids(await store.deltas.claim(federation, "worker-3", limit=5)) == sent[3:]
 
 
+async def test_an_attempt_is_taken_back_whoever_has_the_claim_and_never_below_none(
+    store: Store, federation: str
+) -> None:
+    sent = await submit_several(store, federation, 3)
+    claimed = await store.deltas.claim(federation, "worker-1", limit=3)
+    counted = await store.deltas.count_attempt(federation, "worker-1", claimed[:2])
+    again = await store.deltas.reclaim(federation, "worker-2")
+    await store.deltas.count_attempt(federation, "worker-2", again[:1])
+    token = await take_lease(store, federation)
+    await store.deltas.reject(federation, token, [Rejection(queued=again[1], reason="NON_FINITE", detail="NaN")])
+
+    await store.deltas.forgive_attempt(federation, [*counted, claimed[2]])
+    found = await store.deltas.place(federation, sent[0].delta_id)
+    assert found is not None
+    assert (found.claimed_by, found.attempts) == ("worker-2", 1)
+    assert await store.deltas.place(federation, sent[1].delta_id) is None
+    await store.deltas.forgive_attempt(federation, [*counted, claimed[2]])
+    await store.deltas.forgive_attempt(federation, [*counted, claimed[2]])
+    left = await store.deltas.reclaim(federation, "worker-2")
+    assert [(queued.delta.delta_id, queued.attempts) for queued in left] == [
+        (sent[0].delta_id, 0),
+        (sent[2].delta_id, 0),
+    ]
+
+
 async def test_a_takeover_of_more_than_one_batch_is_complete_and_in_order(
     store: Store, federation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,15 @@ class Program:
         assert [queued.attempts for queued in counted] == [queued.attempts + 1 for queued in chosen]
         memory.claimed = counted + rest
 
+    async def forgive(self, worker: str, count: int) -> None:
+        """Take an attempt of the first deltas at hand back, as a worker does whose merge was fenced."""
+        memory = self.workers[worker]
+        chosen, rest = memory.claimed[:count], memory.claimed[count:]
+        self.seen["attempts forgiven"] += sum(queued.attempts > 0 for queued in chosen)
+        self.reference.forgive_attempt(chosen)
+        await self.store.deltas.forgive_attempt(FEDERATION, chosen)
+        memory.claimed = [dataclasses.replace(queued, attempts=max(0, queued.attempts - 1)) for queued in chosen] + rest
+
     async def merge(self, worker: str, count: int, *, with_state: bool) -> None:
         """Store the version that would contain the first deltas at hand: all of a merge but its commit."""
         memory = self.workers[worker]

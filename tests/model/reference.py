@@ -138,6 +138,11 @@ class Reference:
             if self._is_claimed(queued):
                 self.queue[queued.delta.delta_id].attempts = queued.attempts + 1
 
+    def forgive_attempt(self, deltas: list[QueuedDelta]) -> None:
+        for queued in filter(self._is_claimed, deltas):
+            entry = self.queue[queued.delta.delta_id]
+            entry.attempts = max(0, entry.attempts - 1)
+
     def reject(self, token: int, deltas: list[QueuedDelta], reason: str) -> None:
         self._check_token(token)
         for queued in filter(self._is_claimed, deltas):

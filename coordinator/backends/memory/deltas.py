@@ -98,6 +98,14 @@ class MemoryDeltas:
                 found.queue[queued.entry_id].attempts = queued.attempts
         return counted
 
+    async def forgive_attempt(self, federation: str, deltas: Sequence[QueuedDelta]) -> None:
+        """See the port."""
+        found = self._state.federation(federation)
+        for queued in deltas:
+            if found.claimed(queued.entry_id, queued.delta.delta_id):
+                entry = found.queue[queued.entry_id]
+                entry.attempts = max(0, entry.attempts - 1)
+
     def _deliver(self, federation: str, worker_id: str, entry_ids: list[str]) -> list[QueuedDelta]:
         queue = self._state.federation(federation).queue
         for entry_id in entry_ids:

@@ -145,6 +145,14 @@ class RedisDeltas:
         )
         return counted
 
+    async def forgive_attempt(self, federation: str, deltas: Sequence[QueuedDelta]) -> None:
+        """See the port."""
+        keys = FederationKeys(federation)
+        entries = [queued.entry_id for queued in deltas]
+        await self._calls.script(
+            "forgive", [keys.federation, keys.queue], [CONSUMER_GROUP, *entries], federation=federation
+        )
+
     async def reject(self, federation: str, token: int, rejections: Sequence[Rejection]) -> None:
         """See the port."""
         keys = FederationKeys(federation)

@@ -31,6 +31,8 @@ TINY_OUTBOX_BYTES = 500
 """Room for two deltas of the plan's."""
 AT_THE_END = ("store_note.delete.",)
 KILLING_PLACE = "merge.stored"
+FENCING_SECONDS = 2.0
+"""How long a merge waits there for the rollback that fences it."""
 
 
 def run(folder: Path, *, seed: int, rounds: int, software: str = "valkey") -> Outcome:
@@ -126,6 +128,20 @@ def _killing_delta(fleet: Fleet, place: str, name: str) -> None:
     empty_queue(fleet)
 
 
+def _fenced_merge(fleet: Fleet, place: str, name: str) -> None:
+    """A worker whose merge was fenced, by a rollback in its midst, dies as it takes the attempt back."""
+    worker = fleet.roles[WORKER]
+    fleet.retire(WORKER, signal.SIGKILL)
+    _recover(fleet, name)
+    child = fleet.run_once(worker, f"{KILLING_PLACE}=delay({FENCING_SECONDS}); {place}=crash")
+    fleet.tend_until(lambda: f"failpoint {KILLING_PLACE} hit" in child.output, what="a merge is about to be committed")
+    with OperatorClient(fleet.operator_addresses[0]) as client:
+        client.roll_back(FEDERATION, 0)
+    _died(fleet, child, place)
+    fleet.add(worker)
+    empty_queue(fleet)
+
+
 def _kill_workers(fleet: Fleet, role: Role, failpoints: str, *, until: Callable[[], bool]) -> None:
     """Start worker after worker, until it holds; the last one is killed."""
     while not until():
@@ -165,6 +181,7 @@ TOURS: dict[str, Callable[[Fleet, str, str], None]] = {
     "store.deltas.bury.": _killing_delta,
     "store.deltas.drop_dead.": _killing_delta,
     "store.deltas.requeue_dead.": _killing_delta,
+    "store.deltas.forgive_attempt.": _fenced_merge,
     "store.deltas.disown.": die_at_a_lost_payload,
     "store_note.": _embedded_store,
 }

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator
 
 from alignfed.errors import AlignFedError, StoreUnreachable, UnknownFederation
 from coordinator.domain import Head
 from coordinator.ports import Clock, Store
 from coordinator.service.bounds import DrainSwitch
+from coordinator.service.caches.rereading import jittered, reread_forever
 
 logger = logging.getLogger(__name__)
 
@@ -145,14 +145,13 @@ class HeadCache:
 
     async def reread(self) -> None:
         """Re-read every known head now and then, until cancelled."""
-        while True:
-            await self._clock.sleep(jittered(self._reread_seconds))
-            try:
-                await self._refresh_all()
-            except AlignFedError as error:
-                logger.warning("heads not re-read, answering from memory reason=%s", error.reason)
-            except Exception:
-                logger.exception("heads not re-read, answering from memory")
+        await reread_forever(
+            self._refresh_all,
+            self._clock,
+            seconds=self._reread_seconds,
+            failed="heads not re-read, answering from memory",
+            logger=logger,
+        )
 
     async def _read(self, federation: str, *, only_if_missing: bool) -> Head:
         entry = self._entries.setdefault(federation, _Entry())
@@ -189,8 +188,3 @@ class HeadCache:
             raise
         except AlignFedError as error:
             logger.warning("head not re-read federation=%s reason=%s", federation, error.reason)
-
-
-def jittered(seconds: float) -> float:
-    """Return `seconds` give or take a fifth, so that processes do not read in step."""
-    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing

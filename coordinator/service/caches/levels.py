@@ -7,8 +7,9 @@ from collections import deque
 
 from alignfed.errors import AlignFedError
 from coordinator.ports import Clock, Deltas
-from coordinator.service.caches.heads import HeadCache, jittered
+from coordinator.service.caches.heads import HeadCache
 from coordinator.service.caches.plans import Plans
+from coordinator.service.caches.rereading import reread_forever
 from coordinator.service.pace import Level
 
 logger = logging.getLogger(__name__)
@@ -84,9 +85,10 @@ class QueueLevels:
 
     async def reread(self) -> None:
         """Read depths now and then, until cancelled."""
-        while True:
-            await self._clock.sleep(jittered(self._reread_seconds))
-            try:
-                await self.refresh()
-            except Exception:
-                logger.exception("depths of queues not read")
+        await reread_forever(
+            self.refresh,
+            self._clock,
+            seconds=self._reread_seconds,
+            failed="depths of queues not read",
+            logger=logger,
+        )

@@ -11,7 +11,7 @@ import logging
 from alignfed.errors import AlignFedError, StoreFull
 from coordinator.domain import StoreMemory
 from coordinator.ports import Clock, Store
-from coordinator.service.caches.heads import jittered
+from coordinator.service.caches.rereading import reread_forever
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +66,10 @@ class StoreRoom:
 
     async def reread(self) -> None:
         """Read it now and then, until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except Exception:
-                logger.exception("the store's memory is not read")
-            await self._clock.sleep(jittered(self._reread_seconds))
+        await reread_forever(
+            self.refresh,
+            self._clock,
+            seconds=self._reread_seconds,
+            failed="the store's memory is not read",
+            logger=logger,
+        )

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.outcome import Outcome
 from tests.chaos.scenarios import SCENARIOS, Amount
+from tests.chaos.verdict.outcome import Outcome
 
 KILLS_PER_ROUND = 500
 SOFTWARE = ("valkey", "redis")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from tests.chaos.deaths import ELSEWHERE, KINDS, TARGETED, Deaths, listed
-from tests.chaos.fleet import Role
+from tests.chaos.faults.deaths import ELSEWHERE, KINDS, TARGETED, Deaths, listed
+from tests.chaos.harness.roles import Role
 from tests.chaos.scenarios.corners import TOURS
 
 REJECTED = "agent-rejected"

@@ -11,9 +11,9 @@ from alignfed.plan import Encoding
 from coordinator.backends.redis.keys import FederationKeys
 from coordinator.backends.urls import open_store
 from coordinator.domain import BlobRef, DeltaRecord, QueuedDelta, VersionId, VersionKind, VersionRecord
-from tests.chaos.aftermath import AgentsEvidence, History, judge_failovers
-from tests.chaos.proxy import BLACK_HOLE
-from tests.chaos.replicated import FAILOVER_SECONDS, PEERS, ReplicatedStore
+from tests.chaos.faults.flows import BLACK_HOLE
+from tests.chaos.faults.replicated import FAILOVER_SECONDS, PEERS, ReplicatedStore
+from tests.chaos.verdict.aftermath import AgentsEvidence, History, judge_failovers
 from tests.support.stores import NOW, merge_record, seed_federation
 from tests.support.waiting import eventually
 

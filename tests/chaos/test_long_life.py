@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.long_life import Sample, judge, live
-from tests.chaos.slopes import trend
+from tests.chaos.endurance.long_life import Sample, judge, live
+from tests.chaos.endurance.slopes import trend
 
 SECONDS = 90.0
 AT_REST = Sample(

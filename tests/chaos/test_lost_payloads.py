@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from alignfed.plan import Buffer
-from tests.chaos.evidence import gather
-from tests.chaos.fleet import Fleet, federation_plan
-from tests.chaos.lost_payloads import die_at_a_lost_payload
-from tests.chaos.oracle import judge
-from tests.chaos.settling import settle, state_directories
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.plan import federation_plan
+from tests.chaos.harness.settling import settle, state_directories
+from tests.chaos.scenarios.corners import die_at_a_lost_payload
+from tests.chaos.verdict.evidence import gather
+from tests.chaos.verdict.oracle import judge
 
 
 @pytest.mark.chaos

@@ -1,6 +1,6 @@
 """A thousand connected agents that poll and watch: not one error, and every one of them hears of every version.
 
-The scalable form: `python -m tests.chaos.connected_agents --agents 10000 --processes 8 --seconds 3600`.
+The scalable form: `python -m tests.chaos.load.connected_agents --agents 10000 --processes 8 --seconds 3600`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.connected_agents import run_connected
+from tests.chaos.load.connected_agents import run_connected
 
 AGENTS = 1000
 MOST_KIB = 150

@@ -1,6 +1,6 @@
 """Five hundred uploads that stall cost healthy agents next to nothing, and bounded memory.
 
-The scalable form: `python -m tests.chaos.stalled_uploads --stalled 2000 --rounds 20`.
+The scalable form: `python -m tests.chaos.load.stalled_uploads --stalled 2000 --rounds 20`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.overload import MIB
-from tests.chaos.stalled_uploads import BOUND_RATIO, CHUNK_BYTES, Size, run_stalled
+from tests.chaos.load.overload import MIB
+from tests.chaos.load.stalled_uploads import BOUND_RATIO, CHUNK_BYTES, Size, run_stalled
 
 STALLED = 500
 

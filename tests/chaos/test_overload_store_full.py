@@ -17,8 +17,8 @@ from coordinator.backends.redis.store import RedisStore
 from coordinator.backends.urls import open_store
 from coordinator.cli.store_place import noted_store_url
 from coordinator.ports import Store
-from tests.chaos.full_store import CHUNK_BYTES, FEDERATION, FillingUp, fill_from, small_disk
-from tests.chaos.overload import OverloadedCoordinator, coordinator_running
+from tests.chaos.load.full_store import CHUNK_BYTES, FEDERATION, FillingUp, fill_from, small_disk
+from tests.chaos.load.overload import OverloadedCoordinator, coordinator_running
 from tests.support.raw_client import RawClient, version_id
 from tests.support.servers import running_redis
 from tests.support.stores import new_commit, publish, take_lease

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.chaos.outcome import Outcome
 from tests.chaos.scenarios import (
     clock_jumps,
     corners,
@@ -18,6 +17,7 @@ from tests.chaos.scenarios import (
     store_kills,
     zombies,
 )
+from tests.chaos.verdict.outcome import Outcome
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,13 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from alignfed.plan import Buffer
-from tests.chaos.aftermath import read_agents, read_log
-from tests.chaos.evidence import gather
-from tests.chaos.fleet import Fleet, Role, federation_plan
-from tests.chaos.oracle import judge
-from tests.chaos.outcome import Outcome
-from tests.chaos.scenarios.flapping import come_to_rest
-from tests.chaos.wall_clocks import DAY_SECONDS, WallClocks
+from tests.chaos.faults.wall_clocks import DAY_SECONDS, WallClocks
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.plan import federation_plan
+from tests.chaos.harness.roles import Role
+from tests.chaos.harness.settling import come_to_rest
+from tests.chaos.verdict.aftermath import read_agents, read_log
+from tests.chaos.verdict.evidence import gather
+from tests.chaos.verdict.oracle import judge
+from tests.chaos.verdict.outcome import Outcome
 
 AGENTS = ("agent-1", "agent-2")
 WORKERS = ("worker-1", "worker-2")

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import redis
-
 from alignfed.errors import CoordinatorUnreachable
 from alignfed.plan import Buffer
-from coordinator.backends.redis.keys import FederationKeys, blob_key
 from coordinator.cli.operator_client import OperatorClient
-from tests.chaos.deaths import ELSEWHERE, listed
-from tests.chaos.evidence import gather
-from tests.chaos.fleet import FAILED_HERE, FEDERATION, Fleet, Role, federation_plan
-from tests.chaos.lost_payloads import die_at_a_lost_payload
-from tests.chaos.nursery import Child
-from tests.chaos.oracle import judge
-from tests.chaos.outcome import Outcome
-from tests.chaos.settling import empty_queue, journals, settle, state_directories
+from tests.chaos.faults.deaths import ELSEWHERE, listed
+from tests.chaos.faults.losses import hand_in_and_die, has_receipt, lose, lose_payload
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.nursery import Child
+from tests.chaos.harness.plan import FEDERATION, federation_plan
+from tests.chaos.harness.roles import Role
+from tests.chaos.harness.settling import empty_queue, journals, settle, state_directories
+from tests.chaos.harness.tally import FAILED_HERE
+from tests.chaos.verdict.evidence import gather
+from tests.chaos.verdict.oracle import judge
+from tests.chaos.verdict.outcome import Outcome
 
 COORDINATOR, WORKER = "coordinator-1", "worker-1"
 TINY_OUTBOX_BYTES = 500
@@ -89,15 +88,25 @@ def _store_that_lost(fleet: Fleet, place: str, name: str) -> None:
     """An agent dies as it takes an acknowledged delta up again that the store has lost, as in a failover."""
     with OperatorClient(fleet.operator_addresses[0]) as client:
         client.pause(fleet.plan.federation)
-        child = fleet.run_once(fleet.agent_role(name), "")
-        held = fleet.folder / "agents" / name / "outbox" / "acknowledged"
-        fleet.tend_until(lambda: held.exists() and any(held.iterdir()), what=f"{name} has a delta that is acknowledged")
-        fleet.kill(name)
-        fleet.tend_until(lambda: child.code is not None, what=f"{name} is dead")
-        kept = json.loads((min(held.iterdir()) / "meta.json").read_text("utf-8"))
-        lose(fleet, kept["delta_id"])
+        lose(fleet, hand_in_and_die(fleet, name))
         _dies(fleet, fleet.agent_role(name), place)
         client.resume(fleet.plan.federation)
+    _recover(fleet, name)
+
+
+def die_at_a_lost_payload(fleet: Fleet, place: str, name: str) -> None:
+    """The worker dies as it forgets a delta without a payload; another one forgets it, and its agent sends it again."""
+    worker = fleet.roles[WORKER]
+    with OperatorClient(fleet.operator_addresses[0]) as client:
+        client.pause(fleet.plan.federation)
+        delta_id = hand_in_and_die(fleet, name)
+        fleet.retire(WORKER, signal.SIGTERM)
+        lose_payload(fleet, delta_id)
+        dying = fleet.run_once(worker, f"{place}=crash")
+        client.resume(fleet.plan.federation)
+    _died(fleet, dying, place)
+    fleet.add(worker)
+    fleet.tend_until(lambda: not has_receipt(fleet, delta_id), what=f"delta {delta_id} is forgotten")
     _recover(fleet, name)
 
 
@@ -185,27 +194,6 @@ TOURS: dict[str, Callable[[Fleet, str, str], None]] = {
     "store.deltas.disown.": die_at_a_lost_payload,
     "store_note.": _embedded_store,
 }
-
-
-def lose(fleet: Fleet, delta_id: str) -> None:
-    """Take an accepted delta out of the store without a trace, as a failover does that loses the last writes."""
-    keys = FederationKeys(fleet.plan.federation)
-    with redis.Redis(unix_socket_path=fleet.store.url.removeprefix("unix://")) as store:
-        entries: Iterable[tuple[bytes, dict[bytes, bytes]]] = store.xrange(keys.queue)
-        for entry, fields in entries:
-            delta = json.loads(fields[b"delta"])
-            if delta["delta_id"] == delta_id:
-                blob_id = delta["payload"]["blob_id"]
-                with store.pipeline(transaction=True) as at_once:
-                    at_once.xack(keys.queue, "aggregators", entry)
-                    at_once.xdel(keys.queue, entry)
-                    at_once.zrem(keys.queued, delta_id)
-                    at_once.hdel(keys.receipts, delta_id)
-                    at_once.zrem(keys.lifetimes, blob_id)
-                    at_once.unlink(blob_key(blob_id))
-                    at_once.execute()
-                return
-    raise AssertionError(f"delta {delta_id} is not queued")
 
 
 def _dies(fleet: Fleet, role: Role, place: str) -> None:

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 from alignfed.plan import Buffer
-from tests.chaos.evidence import gather
-from tests.chaos.fleet import Fleet, federation_plan
-from tests.chaos.oracle import judge
-from tests.chaos.outcome import Outcome
-from tests.chaos.sender import delta_id_of
-from tests.chaos.settling import journals, settle
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.plan import federation_plan
+from tests.chaos.harness.sender import delta_id_of
+from tests.chaos.harness.settling import journals, settle
+from tests.chaos.verdict.evidence import gather
+from tests.chaos.verdict.oracle import judge
+from tests.chaos.verdict.outcome import Outcome
 
 SENDERS, STREAMS = 4, 6
 BUFFER = 500

@@ -33,17 +33,13 @@ from coordinator.backends.redis.records import load_identity
 from coordinator.backends.urls import open_store
 from coordinator.domain import BlobRef, DeltaRecord, VersionId, VersionRecord
 from coordinator.ports import Store
-from tests.chaos.aftermath import (
-    AgentsEvidence,
-    History,
-    judge_failovers,
-    read_agents,
-    read_log,
-)
-from tests.chaos.fleet import FEDERATION, Fleet, Role, federation_plan
-from tests.chaos.outcome import Outcome
-from tests.chaos.replicated import KINDS, ReplicatedStore
-from tests.chaos.scenarios.flapping import come_to_rest
+from tests.chaos.faults.replicated import KINDS, ReplicatedStore
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.plan import FEDERATION, federation_plan
+from tests.chaos.harness.roles import Role
+from tests.chaos.harness.settling import come_to_rest
+from tests.chaos.verdict.aftermath import AgentsEvidence, History, judge_failovers, read_agents, read_log
+from tests.chaos.verdict.outcome import Outcome
 
 COORDINATORS = WORKERS = 2
 AGENTS = ("agent-1", "agent-2", "agent-3")

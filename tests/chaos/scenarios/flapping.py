@@ -18,20 +18,23 @@ from pathlib import Path
 
 from alignfed.layout import layout_of
 from alignfed.plan import Buffer, FederationPlan, Limits, Retention, TensorSpec
-from tests.chaos.aftermath import held, pause, read_agents, read_log
-from tests.chaos.evidence import gather
-from tests.chaos.fleet import Fleet, federation_plan
-from tests.chaos.journals import MADE, read_events
-from tests.chaos.oracle import Evidence, judge
-from tests.chaos.outcome import Outcome
-from tests.chaos.proxy import FaultProxy, Faults, Flow
+from tests.chaos.faults.flows import Faults, Flow
+from tests.chaos.faults.pauses import pause
+from tests.chaos.faults.proxy import FaultProxy
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.journals import MADE, read_events
+from tests.chaos.harness.plan import federation_plan
+from tests.chaos.harness.settling import come_to_rest
+from tests.chaos.verdict.aftermath import read_agents, read_log
+from tests.chaos.verdict.evidence import gather
+from tests.chaos.verdict.oracle import Evidence, judge
+from tests.chaos.verdict.outcome import Outcome
 
 AGENTS = ("agent-1", "agent-2")
 WIDTH = 131_072
 """Columns of the adapted module: a delta has twice as many elements, half a mebibyte in bf16."""
 CHUNK_BYTES = 16 * 1024
 DELTA_SECONDS = 0.3
-NEVER_SECONDS = 1e6
 CALM_SECONDS = (0.3, 1.0)
 KINDS = ("cut", "one_way", "reset", "refuse", "slow", "sliced", "broken")
 TOO_OLD = "BASE_VERSION_TOO_OLD"
@@ -112,18 +115,6 @@ def run_offline(folder: Path, *, away_versions: int, seed: int) -> Outcome:
         reasons = Counter(_refusals(folder))
         further = {"away_versions": away_versions, "too_old": reasons[TOO_OLD], "refused": reasons.total()}
         return _outcome("offline", fleet, seed=seed, seconds=time.monotonic() - began, further=further)
-
-
-def come_to_rest(fleet: Fleet, agents: Sequence[str], *, coordinator: str = "") -> None:
-    """Let agents make no more deltas, wait until they know what became of all they made, and end everybody."""
-    link = {"coordinator": coordinator} if coordinator else {}
-    for name in agents:
-        fleet.retire(name)
-        fleet.add_agent(name, seconds=NEVER_SECONDS, **link)
-    outboxes = [fleet.folder / "agents" / name / "outbox" for name in agents]
-    fleet.tend_until(lambda: not any(held(outbox) for outbox in outboxes), what="every outbox is empty")
-    for name in [*agents, *(name for name in list(fleet.roles) if name not in agents)]:
-        fleet.retire(name)
 
 
 def _spoil(proxy: FaultProxy, kind: str, chance: random.Random, *, longest_seconds: float) -> None:

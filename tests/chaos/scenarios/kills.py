@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 from alignfed.plan import Buffer
-from tests.chaos.deaths import Deaths
-from tests.chaos.evidence import gather
-from tests.chaos.fleet import Fleet, federation_plan
-from tests.chaos.oracle import judge
-from tests.chaos.outcome import Outcome
-from tests.chaos.settling import journals, settle, state_directories
-from tests.chaos.visitors import Visitors
+from tests.chaos.faults.deaths import Deaths
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.plan import federation_plan
+from tests.chaos.harness.settling import journals, settle, state_directories
+from tests.chaos.harness.visitors import Visitors
+from tests.chaos.verdict.evidence import gather
+from tests.chaos.verdict.oracle import judge
+from tests.chaos.verdict.outcome import Outcome
 
 AGENTS = 3
 REJECTED = "agent-rejected"

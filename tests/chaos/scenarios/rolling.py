@@ -8,13 +8,15 @@ import time
 from pathlib import Path
 
 from alignfed.plan import Buffer
-from tests.chaos.evidence import gather
-from tests.chaos.fleet import ENDLESS, Fleet, federation_plan
-from tests.chaos.journals import ACKNOWLEDGED, REFUSED, SENDING, read_events
-from tests.chaos.oracle import judge
-from tests.chaos.outcome import Outcome
-from tests.chaos.sender import RETRIES
-from tests.chaos.settling import journals, settle
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.journals import ACKNOWLEDGED, REFUSED, SENDING, read_events
+from tests.chaos.harness.plan import federation_plan
+from tests.chaos.harness.roles import ENDLESS
+from tests.chaos.harness.sender import RETRIES
+from tests.chaos.harness.settling import journals, settle
+from tests.chaos.verdict.evidence import gather
+from tests.chaos.verdict.oracle import judge
+from tests.chaos.verdict.outcome import Outcome
 
 SENDERS, STREAMS, PAUSE_SECONDS = 3, 4, 0.01
 BETWEEN_SECONDS = 0.5

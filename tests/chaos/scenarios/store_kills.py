@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 from alignfed.plan import Buffer
-from tests.chaos.evidence import gather
-from tests.chaos.fleet import ENDLESS, Fleet, federation_plan
-from tests.chaos.oracle import judge
-from tests.chaos.outcome import Outcome
-from tests.chaos.settling import journals, settle, state_directories
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.plan import federation_plan
+from tests.chaos.harness.roles import ENDLESS
+from tests.chaos.harness.settling import journals, settle, state_directories
+from tests.chaos.verdict.evidence import gather
+from tests.chaos.verdict.oracle import judge
+from tests.chaos.verdict.outcome import Outcome
 
 UP_SECONDS = (0.05, 1.2)
 """How long the store lives; the least is less than a merge takes."""

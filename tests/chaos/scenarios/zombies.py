@@ -13,12 +13,14 @@ from pathlib import Path
 
 from alignfed.plan import Buffer
 from coordinator.backends.urls import open_store
-from tests.chaos.evidence import gather, versions_of
-from tests.chaos.fleet import ENDLESS, Fleet, Role, federation_plan
-from tests.chaos.nursery import Child
-from tests.chaos.oracle import judge
-from tests.chaos.outcome import Outcome
-from tests.chaos.settling import journals, settle
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.nursery import Child
+from tests.chaos.harness.plan import federation_plan
+from tests.chaos.harness.roles import ENDLESS, Role
+from tests.chaos.harness.settling import journals, settle
+from tests.chaos.verdict.evidence import gather, versions_of
+from tests.chaos.verdict.oracle import judge
+from tests.chaos.verdict.outcome import Outcome
 
 WORKERS = 3
 LEASE_SECONDS = 0.4

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from alignfed.errors import AlignFedError
 from coordinator.cli.operator_client import OperatorClient
-from tests.chaos.fleet import ENDLESS, Fleet
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.roles import ENDLESS
 
 REQUEUE_SECONDS = 1.0
+NEVER_SECONDS = 1e6
 
 
 def settle(fleet: Fleet) -> list[str]:
@@ -35,6 +38,18 @@ def settle(fleet: Fleet) -> list[str]:
     empty_queue(fleet)
     ends = {name: fleet.retire(name).code for name in list(fleet.children)}
     return [f"{name} ended with {code} on SIGTERM" for name, code in ends.items() if code != 0]
+
+
+def come_to_rest(fleet: Fleet, agents: Sequence[str], *, coordinator: str = "") -> None:
+    """Let agents make no more deltas, wait until they know what became of all they made, and end everybody."""
+    link = {"coordinator": coordinator} if coordinator else {}
+    for name in agents:
+        fleet.retire(name)
+        fleet.add_agent(name, seconds=NEVER_SECONDS, **link)
+    outboxes = [fleet.folder / "agents" / name / "outbox" for name in agents]
+    fleet.tend_until(lambda: not any(held(outbox) for outbox in outboxes), what="every outbox is empty")
+    for name in [*agents, *(name for name in list(fleet.roles) if name not in agents)]:
+        fleet.retire(name)
 
 
 def empty_queue(fleet: Fleet) -> None:
@@ -68,3 +83,9 @@ def state_directories(fleet: Fleet) -> list[Path]:
 def journals(fleet: Fleet) -> list[Path]:
     """Return the journals of all senders."""
     return sorted((fleet.folder / "senders").glob("*/events.log"))
+
+
+def held(outbox: Path) -> set[str]:
+    """Return the ids of the deltas in an outbox, waiting to be sent or to be settled."""
+    found = [directory for state in ("pending", "acknowledged") for directory in (outbox / state).glob("*")]
+    return {directory.name.partition("-")[2] for directory in found}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.nursery import Nursery
-from tests.chaos.store import KillableStore
+from tests.chaos.harness.nursery import Nursery
+from tests.chaos.harness.store import KillableStore
 from tests.e2e.processes import is_running
 from tests.support.waiting import wait_until
 

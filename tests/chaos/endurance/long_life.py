@@ -1,7 +1,7 @@
 """A long life in short: real processes under a steady stream of tiny deltas, and what grows while they live.
 
-    python -m tests.chaos.long_life --minutes 1.5
-    python -m tests.chaos.long_life --hours 24 --folder /var/tmp/soak
+    python -m tests.chaos.endurance.long_life --minutes 1.5
+    python -m tests.chaos.endurance.long_life --hours 24 --folder /var/tmp/soak
 
 A coordinator, a worker and a store serve agents that come and go, each with an identity of its own, and some that stay.
 Retention is short, so that everything that it bounds has reached its bound by the end of the warm-up. From then on no
@@ -25,8 +25,9 @@ from alignfed.plan import Buffer, Retention
 from coordinator.backends.redis.keys import FederationKeys
 from coordinator.backends.redis.store import RedisStore
 from coordinator.backends.urls import open_store
-from tests.chaos.fleet import FEDERATION, Fleet, federation_plan
-from tests.chaos.slopes import Trend, trend
+from tests.chaos.endurance.slopes import Trend, trend
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.plan import FEDERATION, federation_plan
 from tests.support.owners import unowned
 
 KIB, MIB = 1024, 1024 * 1024

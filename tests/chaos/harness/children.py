@@ -23,8 +23,8 @@ from coordinator.worker.process import WorkerConfig, run
 from edge_agent.runtime import AgentSettings, run_agent
 from edge_agent.stopping import Interrupted
 from edge_agent.training.trainer import TrainingJob, TrainingResult
-from tests.chaos.journals import WitnessedOutbox
-from tests.chaos.sender import SenderSettings, run_sender
+from tests.chaos.harness.journals import WitnessedOutbox
+from tests.chaos.harness.sender import SenderSettings, run_sender
 
 OUTLIER_FACTOR = 1e4
 """How much larger than usual a delta is that the worker must reject."""

@@ -19,6 +19,8 @@ import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any, Self, TypeVar
 
+from tests.chaos.faults.flows import BLACK_HOLE, NONE, Faults, Flow, pieces
+
 LOOPBACK = "127.0.0.1"
 CHUNK_BYTES = 16 * 1024
 QUEUED_CHUNKS = 32
@@ -28,45 +30,6 @@ STOP_SECONDS = 10.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of no time: closing sends RST
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
-    """What happens to one direction of a connection.
-
-    Attributes:
-        latency_seconds: Every byte arrives that much later; others follow closely behind it.
-        jitter_seconds: Up to so much more latency, drawn anew for each chunk; order is kept.
-        bytes_per_second: No more than that arrive; None for as many as come.
-        slice_bytes: Bytes arrive in writes of 1 to so many; None for as they come.
-        held: Nothing arrives. It is kept, and arrives once the flow is free again, as TCP would repeat it.
-        reset_after_bytes: The connection is reset once it has carried so many bytes in this direction.
-    """
-
-    latency_seconds: float = 0.0
-    jitter_seconds: float = 0.0
-    bytes_per_second: float | None = None
-    slice_bytes: int | None = None
-    held: bool = False
-    reset_after_bytes: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
-    """What happens to connections: `up` is from client to server."""
-
-    up: Flow = Flow()
-    down: Flow = Flow()
-
-    @classmethod
-    def both(cls, flow: Flow) -> Self:
-        """Return the same for both directions."""
-        return cls(up=flow, down=flow)
-
-
-NONE = Faults()
-BLACK_HOLE = Faults.both(Flow(held=True))
-"""Connections are accepted and nothing passes."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -291,7 +254,7 @@ class _Link:
             if not data:
                 writer.write_eof()
                 return
-            for piece in _pieces(data, self._proxy.flow(self.source, up=up), rng):
+            for piece in pieces(data, self._proxy.flow(self.source, up=up), rng):
                 await self._until_free(up=up)
                 flow = self._proxy.flow(self.source, up=up)
                 if flow.reset_after_bytes is not None and carried >= flow.reset_after_bytes:
@@ -314,15 +277,3 @@ class _Link:
             self._proxy.traffic.up_bytes += nbytes
         else:
             self._proxy.traffic.down_bytes += nbytes
-
-
-def _pieces(data: bytes, flow: Flow, rng: random.Random) -> Iterator[bytes]:
-    """Cut a chunk as the flow says; a narrow flow gets a twentieth of a second at a time, so that it is smooth."""
-    longest = flow.slice_bytes or len(data)
-    if flow.bytes_per_second is not None:
-        longest = max(1, min(longest, int(flow.bytes_per_second / 20)))
-    start = 0
-    while start < len(data):
-        length = rng.randint(1, longest) if flow.slice_bytes is not None else longest
-        yield data[start : start + length]
-        start += length

@@ -1,6 +1,6 @@
 """What a failover costs when nobody waits for replicas: the same scenario, with clients that trust the primary alone.
 
-    python -m tests.chaos.without_waiting --failovers 30 --seed 20
+    python -m tests.chaos.scenarios.without_waiting --failovers 30 --seed 20
 
 Deltas are lost then, now and then: those whose agents were told *merged* by a primary that was cut off. With
 `wait_replicas=1`, as `python -m tests.chaos failovers` has it, none may be.

@@ -17,7 +17,7 @@ from tests.e2e.processes import running
 from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
 ANSWER_SECONDS = 120.0
 

@@ -1,10 +1,10 @@
 """A federation of real processes that die all the time: who runs, who died of what, and who must be started again.
 
-    with Fleet(folder, federation_plan(folder)) as fleet:
+    with Fleet(folder, federation_plan(folder, buffer=Buffer(size=4))) as fleet:
         fleet.add_coordinators(2)
         fleet.add_workers(2)
         fleet.create_federation()
-        fleet.add_agents(3)
+        fleet.add_agent("agent-1")
         ...
         fleet.tend()             # starts again whoever has died; call it often
         fleet.kill("worker-1")   # SIGKILL, counted
@@ -15,114 +15,33 @@ for operators on one of its own.
 
 from __future__ import annotations
 
-import dataclasses
-import re
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors.torch import save_file
 
-from alignfed.base_model import digest_of
 from alignfed.codec import encode
 from alignfed.errors import CoordinatorUnreachable
-from alignfed.plan import (
-    Aggregation,
-    BaseModel,
-    Buffer,
-    Calibration,
-    Encoding,
-    FederationPlan,
-    Limits,
-    Lora,
-    Retention,
-    TensorSpec,
-)
+from alignfed.plan import Encoding, FederationPlan
 from coordinator.cli.operator_client import OperatorClient
 from coordinator.local.cluster import free_ports
-from tests.chaos.nursery import Child, Nursery
-from tests.chaos.store import KillableStore
+from tests.chaos.harness.nursery import Child, Nursery
+from tests.chaos.harness.roles import Arm, Role
+from tests.chaos.harness.store import KillableStore
+from tests.chaos.harness.tally import FAILED_HERE, Tally
 from tests.support.waiting import wait_until
 
-FEDERATION = "chaos"
 LEASE_SECONDS = 0.6
 DISCOVER_SECONDS = 0.1
-MOST_DELTAS = 1_000_000
-KEEP_ALL = Retention(
-    versions=MOST_DELTAS,
-    delta_versions=MOST_DELTAS,
-    receipt_versions=MOST_DELTAS,
-    record_versions=MOST_DELTAS,
-    dead_letters=MOST_DELTAS,
-)
-ENDLESS = 1_000_000_000
-"""Deltas of a sender that sends until it is told to stop."""
 SETTLE_SECONDS = 240.0
 """How long everything may take to come to rest, on a machine that has other things to do."""
 
 MOST_ACCIDENTS = 5
 """Processes that end otherwise than they were told to: after so many it is not worth going on."""
-
-FAILED_HERE = re.compile(r"^failpoint (\S+) hit \d+ pid \d+: crash$", re.MULTILINE)
-
-
-def federation_plan(folder: Path, *, buffer: Buffer, retention: Retention | None = None) -> FederationPlan:
-    """Return the plan of a federation with one adapted module of rank 1; its base model is written to `folder`."""
-    model = folder / "base-model"
-    model.mkdir(parents=True, exist_ok=True)
-    save_file({"weight": torch.zeros(4)}, model / "model.safetensors")
-    return FederationPlan(
-        federation=FEDERATION,
-        base_model=BaseModel(name=str(model), digest=digest_of(model)),
-        lora=Lora(rank=1, target_modules=("q_proj",)),
-        buffer=buffer,
-        aggregation=Aggregation(recipe="participation"),
-        calibration=Calibration(fit_rows=0, judge_rows=0),
-        limits=Limits(max_queue_deltas=MOST_DELTAS),
-        retention=retention or KEEP_ALL,
-        tensors=(
-            TensorSpec(name="layer.q_proj.lora_A.weight", shape=(1, 8)),
-            TensorSpec(name="layer.q_proj.lora_B.weight", shape=(8, 1)),
-        ),
-    ).validate()
-
-
-@dataclasses.dataclass(slots=True)
-class Tally:
-    """Deaths: by the kind of the process, and by the failpoint or `SIGKILL` that brought them."""
-
-    by_kind: Counter[str] = dataclasses.field(default_factory=Counter)
-    by_place: Counter[str] = dataclasses.field(default_factory=Counter)
-
-    @property
-    def crashes(self) -> int:
-        """How many there were in all."""
-        return self.by_kind.total()
-
-    def count(self, kind: str, place: str) -> None:
-        """Count one death."""
-        self.by_kind[kind] += 1
-        self.by_place[place] += 1
-
-
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Role:
-    """A process that is started again whenever it ends, unless it is `once` or retired."""
-
-    kind: str
-    name: str
-    settings: dict[str, Any]
-    ready: str = ""
-    once: bool = False
-
-
-Arm = Callable[[Role], str]
-"""Returns the failpoints that a role's next start gets."""
 
 
 class Fleet:

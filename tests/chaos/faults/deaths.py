@@ -10,8 +10,10 @@ from collections import Counter, deque
 from typing import TypeVar
 
 from coordinator.cli.failpoint_places import AGENT, COORDINATOR, WORKER, Place, places
-from tests.chaos.fleet import FAILED_HERE, Fleet, Role
-from tests.chaos.nursery import Child
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.nursery import Child
+from tests.chaos.harness.roles import Role
+from tests.chaos.harness.tally import FAILED_HERE
 
 T = TypeVar("T")
 

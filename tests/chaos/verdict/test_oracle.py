@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.oracle import Evidence, MergedVersion, Settled, judge
+from tests.chaos.verdict.oracle import Evidence, MergedVersion, Settled, judge
 
 GOOD = Evidence(
     acknowledged=frozenset({"a", "b", "c", "r", "d"}),

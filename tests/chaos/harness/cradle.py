@@ -1,7 +1,8 @@
 """The process that the nursery forks from: heavy modules loaded, no thread, no channel, no event loop yet.
 
-Run as `python -m tests.chaos.cradle FD`, FD being a socket on which each line of JSON is a request and gets one line
-back; see `tests.chaos.nursery`. It ends, and kills every child, when the socket closes. Children die with it.
+Run as `python -m tests.chaos.harness.cradle FD`, FD being a socket on which each line of JSON is a request and gets one
+line back; see `tests.chaos.harness.nursery`. It ends, and kills every child, when the socket closes. Children die with
+it.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _become(request: dict[str, Any], requests: socket.socket) -> NoReturn:
     code = 1
     try:
         _settle_in(request, requests)
-        from tests.chaos.children import run_child
+        from tests.chaos.harness.children import run_child
 
         run_child(request["kind"], request["settings"])
         code = 0
@@ -127,7 +128,7 @@ def _load() -> None:
 
     import alignfed.tracing.export  # noqa: F401
     import coordinator.service.process  # noqa: F401  # commands import it only when they run
-    from tests.chaos import children
+    from tests.chaos.harness import children
 
     torch.set_num_threads(1)
     assert children.KINDS

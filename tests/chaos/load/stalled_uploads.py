@@ -1,6 +1,6 @@
 """Stalled uploads against a real coordinator: what healthy agents notice of them, and what they cost in memory.
 
-    python -m tests.chaos.stalled_uploads --stalled 2000 --rounds 20
+    python -m tests.chaos.load.stalled_uploads --stalled 2000 --rounds 20
 
 Each round measures the same healthy agents first without and then with the stalled uploads, so that a noisy machine is
 noisy for both; what counts is the median over the rounds.
@@ -28,7 +28,7 @@ from alignfed.v1.agent_service_pb2_grpc import AgentServiceStub
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.backends.urls import open_store
 from coordinator.domain import VersionId
-from tests.chaos.overload import (
+from tests.chaos.load.overload import (
     MIB,
     Helper,
     OverloadedCoordinator,
@@ -184,7 +184,7 @@ async def _run(folder: Path, url: str, size: Size) -> StalledReport:
         messages.write_text(_stalled_messages(other, (await store.versions.head("stalled")).id, size.stalled))
     finally:
         await store.close()
-    with coordinator_running(folder, url) as coordinator, helper("tests.chaos.slow_loris") as crowd:
+    with coordinator_running(folder, url) as coordinator, helper("tests.chaos.load.slow_loris") as crowd:
         healthy = Healthy(coordinator.port, plan, base)
         try:
             order = f"stall {coordinator.port} {size.stalled} {messages}"

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.proxy import BLACK_HOLE, NONE, QUEUED_CHUNKS, FaultProxy, Faults, Flow
+from tests.chaos.faults.flows import BLACK_HOLE, NONE, Faults, Flow
+from tests.chaos.faults.proxy import QUEUED_CHUNKS, FaultProxy
 from tests.support.waiting import wait_until
 
 LOOPBACK = "127.0.0.1"

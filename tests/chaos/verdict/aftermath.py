@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from coordinator.domain import VersionId, VersionKind, VersionRecord
-from tests.chaos.journals import ACKNOWLEDGED, read_events
-from tests.chaos.oracle import Verdict
+from tests.chaos.harness.journals import ACKNOWLEDGED, read_events
+from tests.chaos.harness.settling import held
+from tests.chaos.verdict.oracle import Verdict
 
 PULL_REASONS = frozenset(
     {"BASE_VERSION_UNKNOWN", "BASE_VERSION_OTHER_BRANCH", "BASE_VERSION_IN_FUTURE", "BASE_VERSION_TOO_OLD"}
@@ -128,17 +128,6 @@ def read_agents(folder: Path, names: Iterable[str]) -> AgentsEvidence:
             if line["message"] == REJECTED:
                 refused[line["delta_id"]] = line["reason"]
     return AgentsEvidence(acknowledged=frozenset(acknowledged), refused=refused, held=frozenset(left), resent=resent)
-
-
-def pause(seconds: float) -> None:
-    """Let that much time pass: how long a fault lasts is what the seed decides, not something to wait for."""
-    threading.Event().wait(seconds)
-
-
-def held(outbox: Path) -> set[str]:
-    """Return the ids of the deltas in an outbox, waiting to be sent or to be settled."""
-    found = [directory for state in ("pending", "acknowledged") for directory in (outbox / state).glob("*")]
-    return {directory.name.partition("-")[2] for directory in found}
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

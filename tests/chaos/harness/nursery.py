@@ -5,8 +5,8 @@
         wait_until(lambda: worker.poll() is not None, what="it has died")
 
 A child is a process of its own, in a session of its own, and runs what the command of its kind runs (see
-`tests.chaos.children`); what it prints goes to `NAME.log` in the nursery's folder, all starts of one name one after the
-other. Starting one takes some 50 ms instead of five seconds. All die with the nursery, however that ends.
+`tests.chaos.harness.children`); what it prints goes to `NAME.log` in the nursery's folder, all starts of one name one
+after the other. Starting one takes some 50 ms instead of five seconds. All die with the nursery, however that ends.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from alignfed.failpoints import VARIABLE
-from tests.chaos.cradle import STACKS
+from tests.chaos.harness.cradle import STACKS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LOAD_SECONDS = 240.0
 """Loading torch, transformers and gRPC takes five seconds, and far longer while other tests use the cores."""
 END_SECONDS = 30.0
@@ -89,7 +89,7 @@ class Nursery:
             environment = {name: value for name, value in os.environ.items() if not name.startswith("ALIGNFED_")}
             with (self.folder / "cradle.log").open("ab") as log:
                 self._cradle = subprocess.Popen(
-                    [sys.executable, "-m", "tests.chaos.cradle", str(theirs.fileno())],
+                    [sys.executable, "-m", "tests.chaos.harness.cradle", str(theirs.fileno())],
                     cwd=ROOT,
                     env=environment | {"OMP_NUM_THREADS": "1", "GRPC_ENABLE_FORK_SUPPORT": "0"},
                     pass_fds=[theirs.fileno()],
@@ -137,7 +137,7 @@ class Nursery:
         """Start a child.
 
         Args:
-            kind: One of `tests.chaos.children.KINDS`.
+            kind: One of `tests.chaos.harness.children.KINDS`.
             name: Of its log.
             settings: What its kind takes, as plain JSON.
             failpoints: Its `ALIGNFED_FAILPOINTS`.

@@ -12,8 +12,8 @@ from coordinator.backends.urls import open_store
 from coordinator.domain import DeltaState, Receipt, VersionKind, VersionRecord
 from coordinator.ports import Store
 from coordinator.worker.replay import replay_version
-from tests.chaos.journals import ACKNOWLEDGED, read_events
-from tests.chaos.oracle import Evidence, MergedVersion, Settled
+from tests.chaos.harness.journals import ACKNOWLEDGED, read_events
+from tests.chaos.verdict.oracle import Evidence, MergedVersion, Settled
 
 PAGE = 50
 DERIVED_OTHERWISE = "another adapter"

@@ -12,8 +12,9 @@ import re
 from types import TracebackType
 from typing import Self
 
-from tests.chaos.aftermath import pause
-from tests.chaos.proxy import BLACK_HOLE, FaultProxy
+from tests.chaos.faults.flows import BLACK_HOLE
+from tests.chaos.faults.pauses import pause
+from tests.chaos.faults.proxy import FaultProxy
 from tests.support.servers import RedisProcess, free_port, running_redis
 from tests.support.waiting import wait_until
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tests.chaos.fleet import Tally
-from tests.chaos.oracle import Verdict
+from tests.chaos.harness.tally import Tally
+from tests.chaos.verdict.oracle import Verdict
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

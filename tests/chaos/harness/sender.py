@@ -26,7 +26,7 @@ from edge_agent.domain import Capabilities, DeltaMeta, DeltaState, GlobalVersion
 from edge_agent.stopping import Interrupted
 from edge_agent.wire.client import CoordinatorClient
 from edge_agent.wire.link import Link
-from tests.chaos.journals import ACKNOWLEDGED, REFUSED, SENDING, EventLog, read_events
+from tests.chaos.harness.journals import ACKNOWLEDGED, REFUSED, SENDING, EventLog, read_events
 
 VARIANTS = 4
 """Different payloads of one stream; more would only take longer to prepare."""

@@ -1,6 +1,6 @@
 """Agents that are connected and wait, by the thousand: no error, news for each, and what one costs the coordinator.
 
-python -m tests.chaos.connected_agents --agents 10000 --processes 8 --seconds 3600
+python -m tests.chaos.load.connected_agents --agents 10000 --processes 8 --seconds 3600
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.backends.urls import open_store
 from coordinator.ports import Store
-from tests.chaos.overload import (
+from tests.chaos.load.overload import (
     Helper,
     OverloadedCoordinator,
     coordinator_running,
@@ -79,7 +79,7 @@ async def _run(folder: Path, url: str, *, agents: int, processes: int, seconds: 
     store = open_store(url)
     with contextlib.ExitStack() as stack:
         coordinator = stack.enter_context(coordinator_running(folder, url))
-        crowds = [stack.enter_context(helper("tests.chaos.crowd")) for _ in range(processes)]
+        crowds = [stack.enter_context(helper("tests.chaos.load.crowd")) for _ in range(processes)]
         try:
             await seed_federation(store, new_plan(FEDERATION))
             return await _measure(store, coordinator, crowds, agents=agents, seconds=seconds)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from alignfed.plan import Buffer
-from tests.chaos.fleet import ENDLESS, Fleet, federation_plan
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.plan import federation_plan
+from tests.chaos.harness.roles import ENDLESS
 
 
 @pytest.mark.chaos

@@ -19,8 +19,8 @@ from alignfed.plan import FederationPlan
 from coordinator.cli.operator_client import OperatorClient
 from edge_agent.domain import Capabilities, DeltaMeta, GlobalVersion, ResumeAt
 from edge_agent.wire.client import CoordinatorClient
-from tests.chaos.fleet import Fleet
-from tests.chaos.journals import ACKNOWLEDGED
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.journals import ACKNOWLEDGED
 
 PAUSE_SECONDS = 0.15
 CALL_SECONDS = 3.0

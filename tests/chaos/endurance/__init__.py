@@ -1,0 +1,1 @@
+"""A long life of a federation, and what grows while it lasts."""

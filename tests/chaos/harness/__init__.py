@@ -1,0 +1,1 @@
+"""Real processes: started in milliseconds, started again when they die, given work, and brought to rest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from coordinator.ports import Store
 from coordinator.worker.replay import replay_version
 from tests.chaos.harness.journals import ACKNOWLEDGED, read_events
 from tests.chaos.verdict.oracle import Evidence, MergedVersion, Settled
+from tests.support.owners import unowned
 
 PAGE = 50
 DERIVED_OTHERWISE = "another adapter"
@@ -42,15 +44,12 @@ def gather(
     for directory in directories:
         acknowledged |= _held(directory / "outbox" / "acknowledged")
         unsent |= _held(directory / "outbox" / "pending")
-    receipts, versions, dead, counted = asyncio.run(_read(store_url, federation, derive_every))
-    return Evidence(
+    stored = asyncio.run(_read(store_url, federation, derive_every))
+    return dataclasses.replace(
+        stored,
         acknowledged=frozenset(acknowledged),
         sent=frozenset(sent | acknowledged | unsent),
-        receipts=receipts,
-        versions=tuple(versions),
-        dead=frozenset(dead),
         unsent=frozenset(unsent),
-        counted=counted,
     )
 
 
@@ -59,9 +58,8 @@ def _held(folder: Path) -> set[str]:
     return {json.loads(meta.read_text("utf-8"))["delta_id"] for meta in folder.glob("*/meta.json")}
 
 
-async def _read(
-    url: str, federation: str, derive_every: int
-) -> tuple[dict[str, Settled], list[MergedVersion], set[str], int]:
+async def _read(url: str, federation: str, derive_every: int) -> Evidence:
+    """Return what the store says; senders are not asked."""
     store = open_store(url)
     try:
         receipts = await _receipts(store, federation)
@@ -78,9 +76,16 @@ async def _read(
                     derived=await _derived(store, federation, record) if look else None,
                 )
             )
-        dead = {letter.delta.delta_id for letter in await store.deltas.dead_letters(federation)}
         contributions = await store.agents.contributions(federation)
-        return receipts, versions, dead, sum(found.merged for found in contributions.values())
+        return Evidence(
+            acknowledged=frozenset(),
+            sent=frozenset(),
+            receipts=receipts,
+            versions=tuple(versions),
+            dead=frozenset(letter.delta.delta_id for letter in await store.deltas.dead_letters(federation)),
+            counted=sum(found.merged for found in contributions.values()),
+            unowned=frozenset(await unowned(store)),
+        )
     finally:
         await store.close()
 

@@ -2,7 +2,7 @@
 
 Everything that was acknowledged must be merged exactly once, or be rejected with a reason, or lie among the dead
 letters. Everything that is merged must have been sent. What receipts and merge records say must agree, and every
-version must be what its record makes of its parent and its deltas.
+version must be what its record makes of its parent and its deltas. The store keeps nothing that has no owner.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Evidence:
         dead: Ids of dead letters.
         unsent: Ids still waiting in an outbox to be uploaded: nothing was promised for them.
         counted: How many merged deltas the store counts, by agent, in all.
+        unowned: Keys of the store that nothing owns, so that nothing would ever let go of them.
     """
 
     acknowledged: frozenset[str]
@@ -55,6 +56,7 @@ class Evidence:
     dead: frozenset[str] = frozenset()
     unsent: frozenset[str] = frozenset()
     counted: int | None = None
+    unowned: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,10 @@ def judge(evidence: Evidence) -> Verdict:
     ]
     if evidence.counted is not None and evidence.counted != times.total():
         faults.append(f"the store counts {evidence.counted} merged deltas, its merge records hold {times.total()}")
+    if evidence.unowned:
+        faults.append(
+            f"{len(evidence.unowned)} keys belong to nothing, such as {', '.join(sorted(evidence.unowned)[:5])}"
+        )
     return Verdict(
         acknowledged=len(evidence.acknowledged),
         merged=len(times),

@@ -74,6 +74,7 @@ BROKEN = {
     "another version": with_receipt("a", Settled(state="merged", version=2)),
     "waiting to be sent": changed(unsent=frozenset({"u"})),
     "the store counts": changed(counted=4),
+    "belong to nothing": changed(unowned=frozenset({"af:blob:x"})),
 }
 
 

@@ -83,7 +83,7 @@ def run_clock_jumps(folder: Path, *, rounds: int, seed: int) -> Outcome:
             )
     refused = read_agents(folder, AGENTS).refused
     return Outcome(
-        scenario="clock_jumps",
+        scenario="clock-jumps",
         seed=seed,
         tally=fleet.tally,
         verdict=judge(evidence),

@@ -1,0 +1,168 @@
+"""The one tree of errors that AlignFed raises on purpose.
+
+    AlignFedError
+    ├── Rejected                 permanent: the same request will fail again; counted under its reason
+    │   ├── UnknownFederation, FederationExists, PlanInvalid
+    │   ├── UnknownAgent, AgentRevoked
+    │   ├── BaseVersionUnknown, BaseVersionOtherBranch, BaseVersionTooOld, BaseVersionInFuture
+    │   ├── VersionNotFound, DeltaNotFound, DeadLetterNotFound
+    │   ├── WrongBaseModel, ManifestMismatch, RankMismatch, FrozenFactorChanged, EncodingNotAllowed, NonFinite
+    │   ├── HeaderMissing, HeaderRepeated, HeaderInvalid
+    │   ├── ChunkOutOfOrder, ChunkChecksumMismatch, PayloadTruncated, PayloadOversized, PayloadDigestMismatch
+    │   ├── DeltaIdConflict, DeliveryExhausted, DeltaNormTooLarge, CandidateGated, DroppedByOperator,
+    │   │                       DeadLetterExpired
+    │   ├── RequestInvalid, DataUnusable, CalibrationMissing, StoreUnsafe
+    │   ├── BackupForeign, BackupTooNew, BackupTruncated, BackupCorrupt
+    ├── Unavailable              temporary: try again later, nothing was lost
+    │   ├── StoreUnreachable, StoreFull, QueueFull, AgentOverQuota, UploadsBusy, UploadStalled, Draining
+    │   ├── CoordinatorUnreachable, LocalProcessFailed, BackupOvertaken, DiskFull
+    └── InvariantBroken          stop: going on would corrupt the federation
+        ├── Fenced, HeadMoved, StoreCorrupt, AggregationInvalid
+
+Every leaf has a stable `reason`, which travels in `google.rpc.ErrorInfo` and in receipts; clients branch on it, never
+on the message. Messages are for people and say what to do next.
+"""
+
+from __future__ import annotations
+
+from alignfed.errors.base import ERROR_DOMAIN, AlignFedError, InvariantBroken, Rejected, Unavailable
+from alignfed.errors.federations import (
+    AgentRevoked,
+    BaseVersionInFuture,
+    BaseVersionOtherBranch,
+    BaseVersionTooOld,
+    BaseVersionUnknown,
+    DeadLetterNotFound,
+    DeltaNotFound,
+    FederationExists,
+    PlanInvalid,
+    UnknownAgent,
+    UnknownFederation,
+    VersionNotFound,
+)
+from alignfed.errors.merging import (
+    AggregationInvalid,
+    CalibrationMissing,
+    CandidateGated,
+    DeadLetterExpired,
+    DeliveryExhausted,
+    DeltaNormTooLarge,
+    DroppedByOperator,
+    Fenced,
+    HeadMoved,
+)
+from alignfed.errors.processes import (
+    CoordinatorUnreachable,
+    DataUnusable,
+    DiskFull,
+    Draining,
+    LocalProcessFailed,
+    RequestInvalid,
+)
+from alignfed.errors.stores import (
+    BackupCorrupt,
+    BackupForeign,
+    BackupOvertaken,
+    BackupTooNew,
+    BackupTruncated,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnreachable,
+    StoreUnsafe,
+)
+from alignfed.errors.uploads import (
+    AgentOverQuota,
+    ChunkChecksumMismatch,
+    ChunkOutOfOrder,
+    DeltaIdConflict,
+    EncodingNotAllowed,
+    FrozenFactorChanged,
+    HeaderInvalid,
+    HeaderMissing,
+    HeaderRepeated,
+    ManifestMismatch,
+    NonFinite,
+    PayloadDigestMismatch,
+    PayloadOversized,
+    PayloadTruncated,
+    QueueFull,
+    RankMismatch,
+    UploadsBusy,
+    UploadStalled,
+    WrongBaseModel,
+)
+
+__all__ = [
+    "ERRORS_BY_REASON",
+    "ERROR_DOMAIN",
+    "AgentOverQuota",
+    "AgentRevoked",
+    "AggregationInvalid",
+    "AlignFedError",
+    "BackupCorrupt",
+    "BackupForeign",
+    "BackupOvertaken",
+    "BackupTooNew",
+    "BackupTruncated",
+    "BaseVersionInFuture",
+    "BaseVersionOtherBranch",
+    "BaseVersionTooOld",
+    "BaseVersionUnknown",
+    "CalibrationMissing",
+    "CandidateGated",
+    "ChunkChecksumMismatch",
+    "ChunkOutOfOrder",
+    "CoordinatorUnreachable",
+    "DataUnusable",
+    "DeadLetterExpired",
+    "DeadLetterNotFound",
+    "DeliveryExhausted",
+    "DeltaIdConflict",
+    "DeltaNormTooLarge",
+    "DeltaNotFound",
+    "DiskFull",
+    "Draining",
+    "DroppedByOperator",
+    "EncodingNotAllowed",
+    "FederationExists",
+    "Fenced",
+    "FrozenFactorChanged",
+    "HeadMoved",
+    "HeaderInvalid",
+    "HeaderMissing",
+    "HeaderRepeated",
+    "InvariantBroken",
+    "LocalProcessFailed",
+    "ManifestMismatch",
+    "NonFinite",
+    "PayloadDigestMismatch",
+    "PayloadOversized",
+    "PayloadTruncated",
+    "PlanInvalid",
+    "QueueFull",
+    "RankMismatch",
+    "Rejected",
+    "RequestInvalid",
+    "StoreCorrupt",
+    "StoreFull",
+    "StoreUnreachable",
+    "StoreUnsafe",
+    "Unavailable",
+    "UnknownAgent",
+    "UnknownFederation",
+    "UploadStalled",
+    "UploadsBusy",
+    "VersionNotFound",
+    "WrongBaseModel",
+]
+
+
+def _leaves(base: type[AlignFedError]) -> dict[str, type[AlignFedError]]:
+    found: dict[str, type[AlignFedError]] = {}
+    for child in base.__subclasses__():
+        found |= _leaves(child) or {child.reason: child}
+    return found
+
+
+ERRORS_BY_REASON: dict[str, type[AlignFedError]] = _leaves(AlignFedError)
+"""Every leaf of the tree by its reason: how a client turns a received reason back into an exception."""

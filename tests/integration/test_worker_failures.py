@@ -17,8 +17,8 @@ from tests.support.waiting import eventually
 from tests.support.workers import running_worker, settled
 
 
-class LossyVersions:
-    """Versions whose first commit happens but is not answered, as when a store's connection breaks."""
+class Port:
+    """A part of a store that passes every call on; those who inherit from it fail at some."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -26,6 +26,10 @@ class LossyVersions:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+class LossyVersions(Port):
+    """Versions whose first commit happens but is not answered, as when a store's connection breaks."""
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         outcome: CommitOutcome = await self._inner.commit(commit)
@@ -51,7 +55,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_made_twice() -> None:
     assert {agent: contribution.merged for agent, contribution in merged.items()} == {"agent-1": 2, "agent-2": 2}
 
 
-class PoisonousVersions(LossyVersions):
+class PoisonousVersions(Port):
     """Versions that cannot commit one certain delta, whatever it is merged with."""
 
     poison = ""
@@ -82,7 +86,7 @@ async def test_a_delta_that_breaks_every_merge_ends_as_a_dead_letter_and_harms_n
     assert metrics.dead_letters.labels(plan.federation)._value.get() == 1
 
 
-class FencingVersions(LossyVersions):
+class FencingVersions(Port):
     """Versions whose first commits fail: the lease was lost, the head has moved, or the store is away, in turn."""
 
     failing = 0
@@ -96,15 +100,10 @@ class FencingVersions(LossyVersions):
         return outcome
 
 
-class ForgetfulDeltas:
+class ForgetfulDeltas(Port):
     """Deltas of a store that is away whenever an attempt is to be taken back for the first time."""
 
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.forgiven = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+    forgiven = 0
 
     async def forgive_attempt(self, federation: str, deltas: Sequence[QueuedDelta]) -> None:
         self.forgiven += 1

@@ -20,6 +20,9 @@ _LOOKAHEAD_BYTES = 256 * 1024  # per stream; the default grows with bandwidth un
 _KEEPALIVE_MS = 60_000  # long polls and watches are silent: find dead peers before NAT entries expire
 _KEEPALIVE_TIMEOUT_MS = 20_000
 _MIN_PING_INTERVAL_MS = 10_000  # agents may ping this often
+_WAITING_REQUESTS = 20_000
+"""How many requests may wait until the process takes them up, before some of those above, then all of them, are dropped
+with a bare CANCELLED. gRPC's own 1,000 and 3,000 are fewer than the agents that ask again after every version."""
 _IDENTITY_ONLY = 1  # bit 0: a compressed message could unfold to more than its length allows
 
 
@@ -39,6 +42,8 @@ def options_of(config: ServiceConfig) -> list[tuple[str, int]]:
         ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
         ("grpc.so_reuseport", int(config.share_port)),
         ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.server.max_pending_requests", _WAITING_REQUESTS),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * _WAITING_REQUESTS),
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),

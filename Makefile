@@ -27,7 +27,7 @@ SOAK     ?=
 PYTEST   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-quick check format proto docs dashboards clean
+.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-quick bench-speed check format proto docs dashboards clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -106,6 +106,9 @@ bench: setup ## Settle what alignment is worth against every rival, on a simulat
 
 bench-quick: setup ## The same in short: one seed of one regime, under three minutes
 	@$(BIN)/alignfed bench settle --quick --out runs/settle-quick $(BENCH)
+
+bench-speed: setup ## How close upload, polls and merge come to this machine's own ceilings: two minutes; BENCH=--full for longer
+	@$(BIN)/alignfed bench speed $(BENCH)
 
 check: setup-dev ## Format, lint, strict types, generated code, import contracts
 	@$(BIN)/ruff format --check .

@@ -5,11 +5,13 @@ from __future__ import annotations
 import click
 
 from bench.cli.settle import settle_command
+from bench.cli.speed import speed_command
 
 
-@click.group("bench", short_help="Experiments: compare recipes on a simulated fleet.")
+@click.group("bench", short_help="Experiments: compare recipes on a simulated fleet, measure speed.")
 def bench_group() -> None:
-    """Run experiments on a simulated fleet with real training and the production aggregation."""
+    """Run experiments on a simulated fleet with real training and the production aggregation, and measure speed."""
 
 
 bench_group.add_command(settle_command)
+bench_group.add_command(speed_command)

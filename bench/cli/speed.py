@@ -1,0 +1,49 @@
+"""`alignfed bench speed`: how close to this machine's own ceilings the parts come."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from alignfed.settings import exit_codes
+from bench.speed.report import summary, table
+from bench.speed.suite import FULL, SHORT, measure
+
+
+@click.command("speed", short_help="How close to this machine's own ceilings the parts come.")
+@click.option(
+    "--full", is_flag=True, help="More rounds, longer ones: about a quarter of an hour instead of two minutes."
+)
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds that count, instead of the form's own number.")
+@click.option(
+    "--parameters",
+    type=click.IntRange(min=8192),
+    help="Elements of a delta, instead of 42 million: smaller ones say little about large ones.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs/speed"),
+    show_default=True,
+    help="Where the figures go, as speed.json.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON instead of a table.")
+def speed_command(full: bool, rounds: int | None, parameters: int | None, out: Path, as_json: bool) -> None:
+    """Measure upload, polls and merge, each in turn with a ceiling that this machine sets in the same run.
+
+    Only ratios compare between machines and days. A goal that is not reached is a result, not an error.
+    """
+    size = FULL if full else SHORT
+    size = dataclasses.replace(
+        size, rounds=rounds or size.rounds, parameters=(parameters or size.parameters) // 8192 * 8192
+    )
+    with exit_codes():
+        rows = measure(size, say=lambda line: click.echo(line, err=True))
+        figures = summary(rows)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "speed.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    click.echo(json.dumps(figures) if as_json else table(rows))
+    click.echo(f"figures: {out / 'speed.json'}", err=True)

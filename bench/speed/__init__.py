@@ -1,0 +1,1 @@
+"""How fast the parts are, as ratios to what this machine can do at all, measured in the same run."""

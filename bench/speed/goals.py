@@ -1,0 +1,109 @@
+"""What is to be reached: each goal compares a figure with a ceiling that the same run measures. Plain arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import statistics
+from collections.abc import Sequence
+
+
+class Kind(enum.StrEnum):
+    """What a figure is: more of a rate is better, more of a time is worse."""
+
+    RATE = "rate"
+    TIME = "time"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """One goal.
+
+    Attributes:
+        number: What documents call it.
+        what: What is measured.
+        ceiling: What it is compared with.
+        bound: Least ratio of a rate to its ceiling's, largest ratio of a time to its ceiling's.
+        kind: Of both figures.
+        unit: Of both figures.
+    """
+
+    number: str
+    what: str
+    ceiling: str
+    bound: float
+    kind: Kind
+    unit: str
+
+    def reached_by(self, ratio: float) -> bool:
+        """Whether a ratio is good enough."""
+        return ratio >= self.bound if self.kind is Kind.RATE else ratio <= self.bound
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Median, smallest and largest of some values."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of at least one value."""
+        return cls(median=statistics.median(values), low=min(values), high=max(values))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A goal and what was measured, round by round: ours and the ceiling one after the other."""
+
+    goal: Goal
+    ours: tuple[float, ...]
+    ceilings: tuple[float, ...]
+
+    @property
+    def ratio(self) -> Spread:
+        """Spread over rounds of ours divided by the ceiling."""
+        return Spread.of([ours / ceiling for ours, ceiling in zip(self.ours, self.ceilings, strict=True)])
+
+    @property
+    def reached(self) -> bool:
+        """Whether the median is good enough."""
+        return self.goal.reached_by(self.ratio.median)
+
+
+UPLOAD = Goal(
+    number="1",
+    what="an agent's upload of 84 MB to a coordinator that discards it",
+    ceiling="the same bytes over loopback TCP",
+    bound=0.6,
+    kind=Kind.RATE,
+    unit="MB/s",
+)
+MERGE_FP32 = Goal(
+    number="4",
+    what="merge of 16 fp32 deltas of 42 M parameters",
+    ceiling="reading the same bytes once",
+    bound=1.7,
+    kind=Kind.TIME,
+    unit="s",
+)
+MERGE_BF16 = Goal(
+    number="5",
+    what="merge of 16 bf16 deltas of 42 M parameters",
+    ceiling="reading the same bytes once",
+    bound=3.6,
+    kind=Kind.TIME,
+    unit="s",
+)
+POLL = Goal(
+    number="8",
+    what="polls answered per second of the coordinator's processor time",
+    ceiling="empty RPCs of a bare server",
+    bound=0.9,
+    kind=Kind.RATE,
+    unit="/s",
+)
+GOALS = (UPLOAD, MERGE_FP32, MERGE_BF16, POLL)
+"""Those that are measured so far; numbers leave room for those that are not."""

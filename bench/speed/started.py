@@ -1,0 +1,111 @@
+"""Processes that a measurement starts: they end with it, and their processor time can be asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from alignfed.codec import encode
+from alignfed.errors import CoordinatorUnreachable, LocalProcessFailed
+from alignfed.plan import BaseModel, Calibration, Encoding, FederationPlan, Lora, TensorSpec
+from bench.speed.servers import READY
+from coordinator.cli.operator_client import OperatorClient
+from coordinator.local.cluster import free_ports
+from coordinator.local.processes import Supervisor, python_program
+
+START_SECONDS = 60.0
+LOOK_SECONDS = 0.05
+FEDERATION = "speed"
+RANK = 16
+_BARE = "import sys; from bench.speed.servers import main; main(sys.argv[1], int(sys.argv[2]))"
+_ALIGNFED = "from coordinator.cli.main import main; main()"
+
+
+class Started:
+    """One running server: where it listens, and how much processor time it has taken."""
+
+    def __init__(self, port: int, pid: int) -> None:
+        self.port = port
+        self.address = f"127.0.0.1:{port}"
+        self._pid = pid
+
+    def cpu_seconds(self) -> float:
+        """Return user and system time of the process and of its children that have ended, in seconds."""
+        fields = Path(f"/proc/{self._pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def bare_server(supervisor: Supervisor, folder: Path, kind: str) -> Iterator[Started]:
+    """Run a server of `bench.speed.servers` while the block runs.
+
+    Raises:
+        LocalProcessFailed: It ended, or was not ready in time.
+    """
+    port, log = free_ports(1)[0], folder / f"{kind}.log"
+    supervisor.start(python_program(kind, _BARE, [kind, str(port)], stage=1, log=log))
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while READY not in log.read_text("utf-8"):
+            _wait(supervisor, deadline, kind)
+        yield Started(port, supervisor.pids()[kind])
+    finally:
+        supervisor.stop([kind])
+
+
+@contextlib.contextmanager
+def coordinator_with(supervisor: Supervisor, folder: Path, store_url: str, plan: FederationPlan) -> Iterator[Started]:
+    """Run a coordinator on a store, with a federation of `plan` at version 0, while the block runs.
+
+    Raises:
+        LocalProcessFailed: It ended, or was not ready in time.
+    """
+    agents, operators = free_ports(2)
+    listen = ["--agent-listen", f"127.0.0.1:{agents}", "--operator-listen", f"127.0.0.1:{operators}"]
+    arguments = ["coordinator", *listen, "--metrics-listen", "", "--store-url", store_url, "--drain-seconds", "0"]
+    name = "coordinator"
+    supervisor.start(python_program(name, _ALIGNFED, arguments, stage=1, log=folder / f"{name}.log"))
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not _created(f"127.0.0.1:{operators}", plan):
+            _wait(supervisor, deadline, name)
+        yield Started(agents, supervisor.pids()[name])
+    finally:
+        supervisor.stop([name])
+
+
+def plan_of(parameters: int) -> FederationPlan:
+    """Return a plan whose deltas have `parameters` elements in two factors; no model stands behind it."""
+    width = parameters // (2 * RANK)
+    return FederationPlan(
+        federation=FEDERATION,
+        base_model=BaseModel(name="none", digest="0" * 64),
+        lora=Lora(rank=RANK, target_modules=("q_proj",)),
+        calibration=Calibration(fit_rows=0, judge_rows=0),
+        tensors=(
+            TensorSpec(name="layer.q_proj.lora_A.weight", shape=(RANK, width)),
+            TensorSpec(name="layer.q_proj.lora_B.weight", shape=(width, RANK)),
+        ),
+    )
+
+
+def _created(operators: str, plan: FederationPlan) -> bool:
+    adapter = bytes(encode({spec.name: torch.zeros(spec.shape) for spec in plan.tensors}, Encoding.FP32))
+    try:
+        with OperatorClient(operators) as client:
+            client.create_federation(plan, adapter, b"")
+    except CoordinatorUnreachable:
+        return False
+    return True
+
+
+def _wait(supervisor: Supervisor, deadline: float, name: str) -> None:
+    supervisor.check()
+    if time.monotonic() > deadline:
+        raise LocalProcessFailed(f"{name} was not ready within {START_SECONDS:.0f} s: is the machine overloaded?")
+    time.sleep(LOOK_SECONDS)

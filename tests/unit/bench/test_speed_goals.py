@@ -1,0 +1,60 @@
+"""Ratios are of figures measured in turn, and a goal says which way is better."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench.speed.goals import GOALS, MERGE_FP32, UPLOAD, Goal, Row, Spread
+from bench.speed.report import summary, table
+from bench.speed.rounds import compare
+
+
+def test_ratios_pair_the_figures_of_one_round() -> None:
+    row = Row(goal=UPLOAD, ours=(60.0, 10.0, 90.0), ceilings=(100.0, 100.0, 100.0))
+    assert row.ratio == Spread(median=0.6, low=0.1, high=0.9)
+    assert row.reached
+
+
+@pytest.mark.parametrize(
+    ("goal", "ratio", "reached"),
+    [(UPLOAD, 0.6, True), (UPLOAD, 0.59, False), (MERGE_FP32, 1.7, True), (MERGE_FP32, 1.71, False)],
+)
+def test_a_rate_must_be_high_and_a_time_low(goal: Goal, ratio: float, reached: bool) -> None:
+    assert goal.reached_by(ratio) is reached
+
+
+def test_ours_and_the_ceiling_take_turns_and_the_first_round_does_not_count() -> None:
+    turns: list[str] = []
+    values = iter([9.0, 9.0, 1.0, 2.0, 3.0, 4.0])
+
+    def measured(name: str) -> float:
+        turns.append(name)
+        return next(values)
+
+    told: list[str] = []
+    row = compare(UPLOAD, lambda: measured("ours"), lambda: measured("ceiling"), rounds=2, say=told.append)
+    assert turns == ["ours", "ceiling"] * 3
+    assert (row.ours, row.ceilings) == ((1.0, 3.0), (2.0, 4.0))
+    assert len(told) == 2
+
+
+def test_reports_say_which_goals_fall_short() -> None:
+    rows = [
+        Row(goal=UPLOAD, ours=(50.0,), ceilings=(100.0,)),
+        Row(goal=MERGE_FP32, ours=(1.5,), ceilings=(1.0,)),
+    ]
+    _, first, second = table(rows).splitlines()
+    assert "0.50" in first
+    assert ">= 0.6" in first
+    assert "falls short" in first
+    assert "1.50" in second
+    assert "<= 1.7" in second
+    assert "pass" in second
+    goals = json.loads(json.dumps(summary(rows)))["goals"]
+    assert [(goal["number"], goal["reached"]) for goal in goals] == [("1", False), ("4", True)]
+
+
+def test_goals_have_numbers_of_their_own() -> None:
+    assert len({goal.number for goal in GOALS}) == len(GOALS)

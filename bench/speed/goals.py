@@ -75,9 +75,17 @@ class Row:
 
 UPLOAD = Goal(
     number="1",
-    what="an agent's upload of 84 MB to a coordinator that discards it",
+    what="an agent's upload of 84 MB to a coordinator that forgets it",
     ceiling="the same bytes over loopback TCP",
     bound=0.6,
+    kind=Kind.RATE,
+    unit="MB/s",
+)
+STORED_UPLOAD = Goal(
+    number="2",
+    what="four agents' uploads of 84 MB, durable within a second",
+    ceiling="the same uploads to a coordinator that forgets them",
+    bound=0.4,
     kind=Kind.RATE,
     unit="MB/s",
 )
@@ -105,5 +113,13 @@ POLL = Goal(
     kind=Kind.RATE,
     unit="/s",
 )
-GOALS = (UPLOAD, MERGE_FP32, MERGE_BF16, POLL)
+DOWNLOAD = Goal(
+    number="10",
+    what="eight agents' downloads of a version of 168 MB",
+    ceiling="eight uploads to a coordinator that forgets them",
+    bound=0.75,
+    kind=Kind.RATE,
+    unit="MB/s",
+)
+GOALS = (UPLOAD, STORED_UPLOAD, MERGE_FP32, MERGE_BF16, POLL, DOWNLOAD)
 """Those that are measured so far; numbers leave room for those that are not."""

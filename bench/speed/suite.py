@@ -12,7 +12,7 @@ import torch
 from bench.speed.goals import MERGE_BF16, MERGE_FP32, Row
 from bench.speed.merging import measure_merge
 from bench.speed.polls import measure_polls
-from bench.speed.uploads import measure_upload
+from bench.speed.transfers import measure_transfers
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +44,10 @@ def measure(size: Size, *, say: Callable[[str], None]) -> tuple[Row, ...]:
     """
     with tempfile.TemporaryDirectory(prefix="alignfed-speed-") as folder:
         rows = [
-            measure_upload(Path(folder), parameters=size.parameters, rounds=size.rounds, say=say),
+            *measure_transfers(Path(folder), parameters=size.parameters, rounds=size.rounds, say=say),
             measure_polls(Path(folder), calls=size.calls, rounds=size.rounds, say=say),
         ]
     for goal, dtype in ((MERGE_FP32, torch.float32), (MERGE_BF16, torch.bfloat16)):
         sizes = {"parameters": size.parameters, "deltas": size.deltas, "rounds": size.rounds}
         rows.append(measure_merge(goal, dtype, **sizes, say=say))
-    return tuple(sorted(rows, key=lambda row: row.goal.number))
+    return tuple(sorted(rows, key=lambda row: int(row.goal.number)))

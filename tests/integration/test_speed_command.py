@@ -1,4 +1,4 @@
-"""`alignfed bench speed` with deltas too small to say anything: real servers, a real store, every goal measured."""
+"""`alignfed bench speed` with deltas of a few chunks, too small to say anything: real servers, a real store, every goal measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coordinator.cli.main import main
 
 def test_every_goal_is_measured_and_its_figures_are_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["bench", "speed", "--parameters", "65536", "--rounds", "1", "--out", str(tmp_path), "--json"])
+        main(["bench", "speed", "--parameters", "1048576", "--rounds", "1", "--out", str(tmp_path), "--json"])
     printed = capfd.readouterr()
     assert not ended.value.code, printed.err
     figures = json.loads((tmp_path / "speed.json").read_text("utf-8"))

@@ -51,6 +51,7 @@ NOT_PASSED = {
     "store.blobs.delete.": "an upload that breaks a rule",
     "store.deltas.bury.": "a delta that kills the worker",
     "store.deltas.disown.": "a payload that the store has lost",
+    "store.deltas.forgive_attempt.": "a merge that was fenced",
     "store.deltas.drop_dead.after": "a dead letter",
     "store.deltas.place.": "a delta that waits when it is asked about",
     "store.deltas.reject.": "a delta that is rejected",

@@ -6,6 +6,7 @@ What is measured costs little per input: a timer that ticks twice a second notic
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import gc
 import hashlib
@@ -183,7 +184,7 @@ class Reader:
         Twice: what another thread frees in the moment in which an input takes memory would hide that.
         """
         took: Counter[bytes] = Counter()
-        gc.collect()
+        give_back()
         for data in [*self._recent, *self._recent]:
             before = lower_peak_bytes()
             with suppress(Exception):
@@ -205,8 +206,15 @@ def judged(target: Target, data: bytes, outcomes: Counter[str]) -> str:
 
 def reset_peak_bytes(process: int | str = "self") -> int:
     """Free what is garbage here, then lower the noted peak of a process's memory, where the system can; return it."""
-    gc.collect()
+    give_back()
     return lower_peak_bytes(process)
+
+
+def give_back() -> None:
+    """Free what is garbage, and give free memory back to the system: what is taken out of that would not show."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # not the C library that has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def lower_peak_bytes(process: int | str = "self") -> int:

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.speed.goals import GOALS
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 def test_every_goal_is_measured_and_its_figures_are_kept(tmp_path: Path) -> None:

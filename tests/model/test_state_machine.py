@@ -36,15 +36,15 @@ STEPS_EACH = 40
 SEED = int(os.environ.get("ALIGNFED_MODEL_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 ENOUGH_PROGRAMS = 40
 LEAST_SHARES = {
-    "rollbacks": 0.3,
-    "stale deltas merged": 0.4,
-    "crashes with work in hand": 0.2,
+    "rollbacks": 0.2,
+    "stale deltas merged": 0.3,
+    "crashes with work in hand": 0.1,
     "leases expired": 0.4,
-    "uploads expired": 0.1,
-    "buried": 0.3,
-    "requeued": 0.1,
+    "uploads expired": 0.05,
+    "buried": 0.1,
+    "requeued": 0.02,
 }
-"""In which part of the programs each must happen: about half of what is seen."""
+"""In which part of the programs each must happen: so far below what is seen that no seed falls short by chance."""
 
 Opener = Callable[[], Coroutine[Any, Any, tuple[Store, Clock]]]
 

@@ -170,15 +170,6 @@ class Program:
         assert [queued.attempts for queued in counted] == [queued.attempts + 1 for queued in chosen]
         memory.claimed = counted + rest
 
-    async def forgive(self, worker: str, count: int) -> None:
-        """Take an attempt of the first deltas at hand back, as a worker does whose merge was fenced."""
-        memory = self.workers[worker]
-        chosen, rest = memory.claimed[:count], memory.claimed[count:]
-        self.seen["attempts forgiven"] += sum(queued.attempts > 0 for queued in chosen)
-        self.reference.forgive_attempt(chosen)
-        await self.store.deltas.forgive_attempt(FEDERATION, chosen)
-        memory.claimed = [dataclasses.replace(queued, attempts=max(0, queued.attempts - 1)) for queued in chosen] + rest
-
     async def merge(self, worker: str, count: int, *, with_state: bool) -> None:
         """Store the version that would contain the first deltas at hand: all of a merge but its commit."""
         memory = self.workers[worker]
@@ -192,13 +183,19 @@ class Program:
                 self._began(blob)
 
     async def commit(self, worker: str) -> None:
-        """Commit the version that is stored, however long ago that was; twice, as after a lost answer."""
+        """Commit the version that is stored, however long ago that was; twice, as after a lost answer.
+
+        One that is refused counts against none of its deltas: the worker takes its attempt back.
+        """
         memory = self.workers[worker]
         commit = memory.prepared
         if commit is None:
             return
         for _ in range(2):
-            await self._same(lambda: self.reference.commit(commit), self.store.versions.commit(commit))
+            done = await self._same(lambda: self.reference.commit(commit), self.store.versions.commit(commit))
+        if done is None:
+            self.reference.forgive_attempt(commit.merged)
+            await self.store.deltas.forgive_attempt(FEDERATION, commit.merged)
         memory.claimed = [queued for queued in memory.claimed if queued not in commit.merged]
 
     async def reject(self, worker: str, count: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 
 from alignfed.errors import (
     AgentRevoked,
@@ -138,7 +139,7 @@ class Reference:
             if self._is_claimed(queued):
                 self.queue[queued.delta.delta_id].attempts = queued.attempts + 1
 
-    def forgive_attempt(self, deltas: list[QueuedDelta]) -> None:
+    def forgive_attempt(self, deltas: Sequence[QueuedDelta]) -> None:
         for queued in filter(self._is_claimed, deltas):
             entry = self.queue[queued.delta.delta_id]
             entry.attempts = max(0, entry.attempts - 1)

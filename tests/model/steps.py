@@ -107,7 +107,6 @@ STEPS: dict[str, tuple[int, Step]] = {
     "claim": (4, lambda program, it: program.claim(it.worker, it.count)),
     "reclaim": (1, lambda program, it: program.reclaim(it.worker)),
     "begin": (2, lambda program, it: program.begin(it.worker, it.count)),
-    "forgive": (1, lambda program, it: program.forgive(it.worker, it.count)),
     "merge": (3, lambda program, it: program.merge(it.worker, it.count, with_state=it.flag)),
     "commit": (3, lambda program, it: program.commit(it.worker)),
     "whole_merge": (10, whole_merge),

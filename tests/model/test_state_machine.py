@@ -35,16 +35,18 @@ SHARES = {"memory": 0.8, "valkey": 0.2}
 STEPS_EACH = 40
 SEED = int(os.environ.get("ALIGNFED_MODEL_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 ENOUGH_PROGRAMS = 40
+MOST_BATCHES = 5
+"""Programs of one seed are alike: a few dozen may fall short by chance, and then those of further seeds count too."""
 LEAST_SHARES = {
-    "rollbacks": 0.2,
-    "stale deltas merged": 0.3,
-    "crashes with work in hand": 0.1,
+    "rollbacks": 0.3,
+    "stale deltas merged": 0.4,
+    "crashes with work in hand": 0.2,
     "leases expired": 0.4,
-    "uploads expired": 0.05,
-    "buried": 0.1,
-    "requeued": 0.02,
+    "uploads expired": 0.1,
+    "buried": 0.3,
+    "requeued": 0.1,
 }
-"""In which part of the programs each must happen: so far below what is seen that no seed falls short by chance."""
+"""In which part of the programs each must happen: about half of what is seen."""
 
 Opener = Callable[[], Coroutine[Any, Any, tuple[Store, Clock]]]
 
@@ -133,22 +135,35 @@ def opener(kind: str, runner: asyncio.Runner, tmp_path: Path) -> Iterator[Opener
 
 
 def test_random_programs_get_the_answers_of_the_reference(kind: str, runner: asyncio.Runner, opener: Opener) -> None:
-    depths = run_programs(
-        runner, opener, programs=max(round(SHARES[kind] * cases(PROGRAMS)), 1), length=steps(STEPS_EACH)
-    )
+    programs, length = max(round(SHARES[kind] * cases(PROGRAMS)), 1), steps(STEPS_EACH)
+    depths = run_programs(runner, opener, programs=programs, length=length)
+    judged = len(depths.programs) >= ENOUGH_PROGRAMS and length >= STEPS_EACH
+    for further in range(1, MOST_BATCHES):
+        if not (judged and shallow(depths)):
+            break
+        more = run_programs(runner, opener, programs=programs, length=length, from_seed=SEED + further)
+        depths.programs += more.programs
     print(f"{kind}, seed {SEED}: {depths}")  # noqa: T201 (figures, for whoever runs it with -s)
-    if len(depths.programs) >= ENOUGH_PROGRAMS and steps(STEPS_EACH) >= STEPS_EACH:
+    if judged:
         assert_deep(depths)
 
 
-def run_programs(runner: asyncio.Runner, opener: Opener, *, programs: int, length: int, look_every: int = 1) -> Depths:
-    """Run so many programs of so many steps, which follow from `SEED`, and return how far they got.
+def run_programs(
+    runner: asyncio.Runner,
+    opener: Opener,
+    *,
+    programs: int,
+    length: int,
+    look_every: int = 1,
+    from_seed: int = SEED,
+) -> Depths:
+    """Run so many programs of so many steps, which follow from a seed, and return how far they got.
 
     Promises are checked after every `look_every` steps, and at the end; answers always are.
     """
     depths = Depths()
     run_state_machine_as_test(
-        seed(SEED)(lambda: StoreMachine(runner, opener, depths, look_every=look_every)),  # type: ignore[arg-type]
+        seed(from_seed)(lambda: StoreMachine(runner, opener, depths, look_every=look_every)),  # type: ignore[arg-type]
         settings=settings(
             max_examples=programs,
             stateful_step_count=length,
@@ -161,8 +176,12 @@ def run_programs(runner: asyncio.Runner, opener: Opener, *, programs: int, lengt
     return depths
 
 
+def shallow(depths: Depths) -> list[str]:
+    """Return what programs did too rarely."""
+    return [measure for measure, least in LEAST_SHARES.items() if depths.share(measure) < least]
+
+
 def assert_deep(depths: Depths) -> None:
     """Check that programs do what they are for; a single one may be as shallow as hypothesis likes."""
     assert depths.median("versions") >= 4, depths
-    for measure, least in LEAST_SHARES.items():
-        assert depths.share(measure) >= least, f"seed {SEED}, {measure}: {depths}"
+    assert not shallow(depths), f"seed {SEED}: {depths}"

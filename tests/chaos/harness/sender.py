@@ -19,14 +19,13 @@ from pathlib import Path
 
 import torch
 
-from alignfed.chunks import sha256_of
-from alignfed.codec import encode
 from alignfed.plan import FederationPlan
 from edge_agent.domain import Capabilities, DeltaMeta, DeltaState, GlobalVersion, Receipt, ResumeAt
 from edge_agent.stopping import Interrupted
 from edge_agent.wire.client import CoordinatorClient
 from edge_agent.wire.link import Link
 from tests.chaos.harness.journals import ACKNOWLEDGED, REFUSED, SENDING, EventLog, read_events
+from tests.chaos.harness.payloads import delta_with
 
 VARIANTS = 4
 """Different payloads of one stream; more would only take longer to prepare."""
@@ -159,28 +158,11 @@ def _prepare(plan: FederationPlan, folder: Path, index: int) -> Iterator[tuple[D
     """Write the payloads of a stream and yield each with everything but its delta's id, place and base."""
     drawn = torch.Generator().manual_seed(index)
     for variant in range(VARIANTS):
-        payload = bytes(
-            encode(
-                {spec.name: 0.01 * torch.randn(spec.shape, generator=drawn) for spec in plan.tensors},
-                plan.delta_encoding,
-            )
-        )
+        factors = {spec.name: 0.01 * torch.randn(spec.shape, generator=drawn) for spec in plan.tensors}
+        delta = delta_with(factors, plan, base=GlobalVersion(epoch=0, number=0, digest=""))
         path = folder / f"payload-{index}-{variant}"
-        path.write_bytes(payload)
-        meta = DeltaMeta(
-            delta_id="",
-            sequence=0,
-            base=GlobalVersion(epoch=0, number=0, digest=""),
-            base_model_digest=plan.base_model.digest,
-            examples=1,
-            local_steps=1,
-            encoding=plan.delta_encoding,
-            rank=plan.lora.rank,
-            tensors=plan.tensors,
-            total_bytes=len(payload),
-            sha256=sha256_of(payload),
-        )
-        yield meta, path
+        path.write_bytes(delta.payload)
+        yield delta.meta, path
 
 
 def run_sender(settings: SenderSettings) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import random
 import threading
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Self
 
 import torch
 
-from alignfed.codec import encode
 from alignfed.errors import AlignFedError
 from alignfed.plan import FederationPlan
 from coordinator.cli.operator_client import OperatorClient
@@ -21,6 +19,7 @@ from edge_agent.domain import Capabilities, DeltaMeta, GlobalVersion, ResumeAt
 from edge_agent.wire.client import CoordinatorClient
 from tests.chaos.harness.fleet import Fleet
 from tests.chaos.harness.journals import ACKNOWLEDGED
+from tests.chaos.harness.payloads import delta_with
 
 PAUSE_SECONDS = 0.15
 CALL_SECONDS = 3.0
@@ -153,23 +152,10 @@ class Visitors:
 
 def spoiled_delta(plan: FederationPlan, folder: Path, base: GlobalVersion) -> tuple[DeltaMeta, Path]:
     """Return a delta that is announced under another digest than its payload has."""
-    payload = bytes(encode({spec.name: torch.zeros(spec.shape) for spec in plan.tensors}, plan.delta_encoding))
+    delta = delta_with({spec.name: torch.zeros(spec.shape) for spec in plan.tensors}, plan, base=base)
     path = folder / "spoiled-payload"
-    path.write_bytes(payload)
-    meta = DeltaMeta(
-        delta_id=str(uuid.uuid4()),
-        sequence=0,
-        base=base,
-        base_model_digest=plan.base_model.digest,
-        examples=1,
-        local_steps=1,
-        encoding=plan.delta_encoding,
-        rank=plan.lora.rank,
-        tensors=plan.tensors,
-        total_bytes=len(payload),
-        sha256="ab" * 32,
-    )
-    return meta, path
+    path.write_bytes(delta.payload)
+    return dataclasses.replace(delta.meta, sha256="ab" * 32), path
 
 
 def _last_acknowledged(events: Path) -> list[str]:

@@ -107,7 +107,7 @@ bench: setup ## Settle what alignment is worth against every rival, on a simulat
 bench-quick: setup ## The same in short: one seed of one regime, under three minutes
 	@$(BIN)/alignfed bench settle --quick --out runs/settle-quick $(BENCH)
 
-bench-speed: setup ## How close upload, polls and merge come to this machine's own ceilings: two minutes; BENCH=--full for longer
+bench-speed: setup ## How close upload, polls and merge come to this machine's own ceilings; BENCH=--full for longer
 	@$(BIN)/alignfed bench speed $(BENCH)
 
 check: setup-dev ## Format, lint, strict types, generated code, import contracts

@@ -10,17 +10,15 @@ import click
 
 from alignfed.settings import exit_codes
 from bench.speed.report import summary, table
-from bench.speed.suite import FULL, SHORT, measure
+from bench.speed.suite import FULL, PARAMETERS_STEP, SHORT, measure
 
 
 @click.command("speed", short_help="How close to this machine's own ceilings the parts come.")
-@click.option(
-    "--full", is_flag=True, help="More rounds, longer ones: about a quarter of an hour instead of two minutes."
-)
+@click.option("--full", is_flag=True, help="Three times as many rounds, and longer ones.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds that count, instead of the form's own number.")
 @click.option(
     "--parameters",
-    type=click.IntRange(min=8192),
+    type=click.IntRange(min=PARAMETERS_STEP),
     help="Elements of a delta, instead of 42 million: smaller ones say little about large ones.",
 )
 @click.option(
@@ -37,9 +35,8 @@ def speed_command(full: bool, rounds: int | None, parameters: int | None, out: P
     Only ratios compare between machines and days. A goal that is not reached is a result, not an error.
     """
     size = FULL if full else SHORT
-    size = dataclasses.replace(
-        size, rounds=rounds or size.rounds, parameters=(parameters or size.parameters) // 8192 * 8192
-    )
+    wanted = parameters or size.parameters
+    size = dataclasses.replace(size, rounds=rounds or size.rounds, parameters=wanted - wanted % PARAMETERS_STEP)
     with exit_codes():
         rows = measure(size, say=lambda line: click.echo(line, err=True))
         figures = summary(rows)

@@ -1,4 +1,4 @@
-"""One delta, prepared: everything an agent knows of it, and its payload in a file."""
+"""One delta, prepared by the agent's own code: everything an agent knows of it, and its payload in a file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from alignfed.chunks import sha256_of
-from alignfed.codec import encode
 from alignfed.plan import FederationPlan
 from edge_agent.domain import DeltaMeta, GlobalVersion
+from edge_agent.training.delta import BaseAdapter, prepare_delta
+from edge_agent.training.trainer import TrainingResult
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,20 +29,12 @@ class Delta:
 def prepare(folder: Path, plan: FederationPlan) -> Delta:
     """Draw a delta of a plan and write its payload."""
     drawn = {spec.name: torch.randn(spec.shape).mul_(0.01) for spec in plan.tensors}
-    payload = bytes(encode(drawn, plan.delta_encoding))
-    file = folder / "delta"
-    file.write_bytes(payload)
-    meta = DeltaMeta(
-        delta_id="",
-        sequence=0,
-        base=GlobalVersion(epoch=0, number=0, digest="0" * 64),
-        base_model_digest=plan.base_model.digest,
-        examples=1,
-        local_steps=1,
-        encoding=plan.delta_encoding,
-        rank=plan.lora.rank,
-        tensors=plan.tensors,
-        total_bytes=len(payload),
-        sha256=sha256_of(payload),
+    zeros = BaseAdapter(
+        version=GlobalVersion(epoch=0, number=0, digest="0" * 64),
+        factors={name: torch.zeros_like(factor) for name, factor in drawn.items()},
     )
-    return Delta(meta=meta, file=file)
+    result = TrainingResult(adapter=drawn, examples=1, steps=1, mean_loss=1.0)
+    prepared = prepare_delta(result, zeros, plan, sequence=0)
+    file = folder / "delta"
+    file.write_bytes(prepared.payload)
+    return Delta(meta=prepared.meta, file=file)

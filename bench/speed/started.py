@@ -15,7 +15,7 @@ from alignfed.errors import CoordinatorUnreachable, LocalProcessFailed
 from alignfed.plan import BaseModel, Calibration, Encoding, FederationPlan, Lora, TensorSpec
 from bench.speed.servers import READY
 from coordinator.cli.operator_client import OperatorClient
-from coordinator.local.cluster import free_ports
+from coordinator.local.cluster import ALIGNFED, free_ports
 from coordinator.local.processes import Supervisor, python_program
 
 START_SECONDS = 60.0
@@ -23,7 +23,6 @@ LOOK_SECONDS = 0.05
 FEDERATION = "speed"
 RANK = 16
 _BARE = "import sys; from bench.speed.servers import main; main(sys.argv[1], int(sys.argv[2]))"
-_ALIGNFED = "from coordinator.cli.main import main; main()"
 
 
 class Started:
@@ -69,7 +68,7 @@ def coordinator_with(supervisor: Supervisor, folder: Path, store_url: str, plan:
     listen = ["--agent-listen", f"127.0.0.1:{agents}", "--operator-listen", f"127.0.0.1:{operators}"]
     arguments = ["coordinator", *listen, "--metrics-listen", "", "--store-url", store_url, "--drain-seconds", "0"]
     name = "coordinator"
-    supervisor.start(python_program(name, _ALIGNFED, arguments, stage=1, log=folder / f"{name}.log"))
+    supervisor.start(python_program(name, ALIGNFED, arguments, stage=1, log=folder / f"{name}.log"))
     try:
         deadline = time.monotonic() + START_SECONDS
         while not _created(f"127.0.0.1:{operators}", plan):

@@ -14,13 +14,16 @@ from bench.speed.merging import measure_merge
 from bench.speed.polls import measure_polls
 from bench.speed.transfers import measure_transfers
 
+PARAMETERS_STEP = 8192
+"""So that two factors of whole rows, in any dtype, are read as whole words."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
     """How much is measured.
 
     Attributes:
-        parameters: Elements of a delta; a multiple of 8,192.
+        parameters: Elements of a delta; a multiple of `PARAMETERS_STEP`.
         deltas: Deltas of a merge.
         calls: Calls of one round of polls.
         rounds: Rounds that count.

@@ -23,7 +23,8 @@ READY_SECONDS = 60.0
 
 COORDINATOR, WORKER = "coordinator", "worker"
 _COORDINATOR_STAGE, _WORKER_STAGE, _AGENT_STAGE = 1, 2, 3
-_ALIGNFED = "from coordinator.cli.main import main; main()"
+ALIGNFED = "from coordinator.cli.main import main; main()"
+"""Runs an `alignfed` command, as a statement of Python."""
 _AGENT = "from edge_agent.cli import main; main(prog_name='alignfed-agent')"
 _ANSWER_SECONDS = 0.5
 
@@ -93,7 +94,7 @@ class Cluster:
         # the URL may hold a password: the environment hides it from the process list
         program = python_program(
             command,
-            _ALIGNFED,
+            ALIGNFED,
             [command, *arguments, "--metrics-listen", self.metrics[command], "--log-format", log_format()],
             stage=stage,
             log=self._folder.log(command),

@@ -21,6 +21,9 @@ from coordinator.algo.recipes import get_recipe
 
 _TERMINATED = 128 + signal.SIGTERM
 
+_LEAVE_SECONDS = 1.0
+"""What a run that is told to leave has for closing what it opened."""
+
 
 class Station:
     """Owns the models that one process carries runs out with.
@@ -35,6 +38,12 @@ class Station:
         self._federation = federation
         self._threads = threads
         self._scoring = scoring
+        self._is_busy = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is being carried out, which has things to close."""
+        return self._is_busy
 
     def carry_out(self, setup: Setup) -> RunResult:
         """Carry out one run.
@@ -43,10 +52,13 @@ class Station:
             AlignFedError: It cannot be carried out; the message names the run.
         """
         torch.set_num_threads(self._threads)
+        self._is_busy = True
         try:
             return simulate(setup, self._engine, score=self._scorer)
         except AlignFedError as error:
             raise type(error)(f"{describe(setup)}: {error.message}", **error.metadata) from error
+        finally:
+            self._is_busy = False
 
     @functools.cached_property
     def _engine(self) -> Engine:
@@ -108,6 +120,10 @@ def carry_out_here(named: NamedSetup) -> RunResult:
 
 
 def _leave(_number: int, _frame: object) -> None:
+    if not (_here and _here[0].is_busy):
+        os._exit(_TERMINATED)
+    # an exception that meets a finalizer is printed and lost, so it is not all that is relied on
+    threading.Timer(_LEAVE_SECONDS, os._exit, [_TERMINATED]).start()
     raise SystemExit(_TERMINATED)
 
 

@@ -82,7 +82,7 @@ def test_a_delta_merged_before_the_backup_has_its_receipt(
     vault.restore()
     with AgentThread(here, trainer.make):
         wait_until(lambda: read_status(here)["deltas_merged"] == 1, what="the agent is told of the merge")
-    assert read_status(here)["base_version"] == 1
+        wait_until(lambda: read_status(here)["base_version"] == 1, what="the agent trains from the new version")
 
 
 def test_an_agent_ahead_of_the_backup_goes_on_from_the_restored_head(

@@ -15,7 +15,9 @@ DATA     ?=
 VERSIONS ?= 8
 # make cluster: how many agents; half are fast, a quarter medium, a quarter slow. 4 unless set here or in .env.
 AGENTS   ?=
-# Further options of `alignfed bench settle`, for example BENCH="--regime stress --seeds 1".
+# Further options of `alignfed bench settle`, for example SETTLE="--regime stress --seeds 1".
+SETTLE   ?=
+# Further options of `alignfed bench speed`.
 BENCH    ?=
 # Further options of `alignfed up`, for example UP="--resume" or UP="--slowdown 1 --slowdown 8".
 UP       ?=
@@ -27,7 +29,7 @@ SOAK     ?=
 PYTEST   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-quick bench-speed check format proto docs dashboards clean
+.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-full settle settle-quick check format proto docs dashboards clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -101,14 +103,17 @@ soak: setup-dev ## The same for hours: KILLS=20000 kills and all the other scena
 fuzz: setup-dev ## Feed hostile input to everything that reads any: FUZZ=1000000 inputs; failing ones are kept
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(FUZZ)
 
-bench: setup ## Settle what alignment is worth against every rival, on a simulated fleet: hours; BENCH= changes it
-	@$(BIN)/alignfed bench settle --tune $(BENCH)
-
-bench-quick: setup ## The same in short: one seed of one regime, under three minutes
-	@$(BIN)/alignfed bench settle --quick --out runs/settle-quick $(BENCH)
-
-bench-speed: setup ## How close upload, polls and merge come to this machine's own ceilings; BENCH=--full for longer
+bench: setup ## How close upload, polls and merge come to this machine's own ceilings, in minutes; BENCH= changes it
 	@$(BIN)/alignfed bench speed $(BENCH)
+
+bench-full: setup ## The same with three times the rounds
+	@$(BIN)/alignfed bench speed --full $(BENCH)
+
+settle: setup ## Settle what alignment is worth against every rival, on a simulated fleet: hours; SETTLE= changes it
+	@$(BIN)/alignfed bench settle --tune $(SETTLE)
+
+settle-quick: setup ## The same in short: one seed of one regime, under three minutes
+	@$(BIN)/alignfed bench settle --quick --out runs/settle-quick $(SETTLE)
 
 check: setup-dev ## Format, lint, strict types, generated code, import contracts
 	@$(BIN)/ruff format --check .

@@ -152,7 +152,7 @@ def adapter_from_peft(directory: Path) -> tuple[Factors, Lora]:
     _check_plain(directory, config)
     try:
         tensors = safetensors.torch.load_file(directory / _WEIGHTS_FILE)
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, safetensors.SafetensorError, TypeError, ValueError, RuntimeError) as error:
         raise PlanInvalid(
             f"{directory} holds no readable {_WEIGHTS_FILE} ({error}): save it again with peft"
         ) from error

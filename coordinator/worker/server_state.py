@@ -45,7 +45,7 @@ def decode_state(payload: bytes) -> dict[str, torch.Tensor]:
     try:
         # Cloned into memory that is aligned as torch aligns its own: sums must not depend on where a state came from.
         state = {name: tensor.clone() for name, tensor in safetensors.torch.load(payload).items()}
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise StoreCorrupt(f"a stored server state is not a safetensors file ({error}): {_ADVICE}") from error
     for name, tensor in state.items():
         if tensor.dtype not in DTYPES:

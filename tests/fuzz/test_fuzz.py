@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 from pathlib import Path
 
@@ -22,9 +21,10 @@ from tests.fuzz.mutations import frame, mutate_bytes, unframe
 from tests.fuzz.reader import MEMORY_BYTES, SAMPLE, Reader, last_input
 from tests.fuzz.target import Target, outcome_of
 from tests.fuzz.targets import SHARES, load
+from tests.support.cases import seed_of
 
 INPUTS = int(os.environ.get("ALIGNFED_FUZZ_INPUTS", "150"))
-SEED = int(os.environ.get("ALIGNFED_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+SEED = seed_of("ALIGNFED_FUZZ_SEED")
 KEPT = [(name, kept) for name in SHARES for kept in corpus_of(name)]
 
 

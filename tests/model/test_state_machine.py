@@ -9,8 +9,6 @@ the end nothing is left that nobody needs. `ALIGNFED_CASES` sets the number of p
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,14 @@ from coordinator.ports import Store
 from tests.model.depth import Depths, depth_of
 from tests.model.program import Clock, Program, open_memory
 from tests.model.steps import STEPS, TEMPERS, choice_of
-from tests.support.cases import cases, steps
+from tests.support.cases import cases, seed_of, steps
 
 PROGRAMS = 60
 SHARES = {"memory": 0.8, "valkey": 0.2}
 """A server takes many times as long per step, and differs from memory in few places."""
 
 STEPS_EACH = 40
-SEED = int(os.environ.get("ALIGNFED_MODEL_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+SEED = seed_of("ALIGNFED_MODEL_SEED")
 ENOUGH_PROGRAMS = 40
 MOST_BATCHES = 5
 """Programs of one seed are alike: a few dozen may fall short by chance, and then those of further seeds count too."""

@@ -22,13 +22,14 @@ from coordinator.backends.memory.state import MemoryState
 from coordinator.domain import VersionId
 from tests.fuzz.reader import peak_bytes, reset_peak_bytes
 from tests.service.conftest import Running, Start
+from tests.support.cases import seed_of
 from tests.support.hostile_client import HostileClient
 from tests.support.raw_client import WireDelta, refused
 from tests.support.waiting import eventually
 from tests.support.watched_store import WatchedStore
 
 REQUESTS = int(os.environ.get("ALIGNFED_HOSTILE_REQUESTS", "400"))
-SEED = int(os.environ.get("ALIGNFED_HOSTILE_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+SEED = seed_of("ALIGNFED_HOSTILE_SEED")
 CLIENTS = 8
 MEMORY_BYTES = 256 << 20
 """How far the process, which also holds the clients, may grow: a header of 4 MiB unfolds to 92 MiB while it is read."""

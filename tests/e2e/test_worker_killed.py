@@ -23,6 +23,8 @@ from tests.support.stores import open_memory_store, receipt_of
 from tests.support.waiting import eventually
 from tests.support.workers import adapter_of, merge_queue, new_aggregator
 
+pytestmark = pytest.mark.e2e
+
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 

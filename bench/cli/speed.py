@@ -10,11 +10,12 @@ import click
 
 from alignfed.settings import exit_codes
 from bench.speed.report import summary, table
-from bench.speed.suite import FULL, PARAMETERS_STEP, SHORT, measure
+from bench.speed.suite import FULL, PARAMETERS_STEP, PARTS, SHORT, measure
 
 
 @click.command("speed", short_help="How close to this machine's own ceilings the parts come.")
 @click.option("--full", is_flag=True, help="Three times as many rounds, and longer ones.")
+@click.option("--only", "parts", type=click.Choice(list(PARTS)), multiple=True, help="A part; repeatable. Else all.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds that count, instead of the form's own number.")
 @click.option(
     "--parameters",
@@ -29,16 +30,24 @@ from bench.speed.suite import FULL, PARAMETERS_STEP, SHORT, measure
     help="Where the figures go, as speed.json.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON instead of a table.")
-def speed_command(full: bool, rounds: int | None, parameters: int | None, out: Path, as_json: bool) -> None:
-    """Measure upload, polls and merge, each in turn with a ceiling that this machine sets in the same run.
+def speed_command(
+    full: bool, parts: tuple[str, ...], rounds: int | None, parameters: int | None, out: Path, as_json: bool
+) -> None:
+    """Measure transfers, memory, polls, watches and merges, in turn with ceilings of this machine in the same run.
 
     Only ratios compare between machines and days. A goal that is not reached is a result, not an error.
     """
     size = FULL if full else SHORT
     wanted = parameters or size.parameters
-    size = dataclasses.replace(size, rounds=rounds or size.rounds, parameters=wanted - wanted % PARAMETERS_STEP)
+    wanted -= wanted % PARAMETERS_STEP
+    size = dataclasses.replace(
+        size,
+        rounds=rounds or size.rounds,
+        parameters=wanted,
+        uploaded_parameters=min(wanted, size.uploaded_parameters),
+    )
     with exit_codes():
-        rows = measure(size, say=lambda line: click.echo(line, err=True))
+        rows = measure(size, parts=parts or tuple(PARTS), say=lambda line: click.echo(line, err=True))
         figures = summary(rows)
         out.mkdir(parents=True, exist_ok=True)
         (out / "speed.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")

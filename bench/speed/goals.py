@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 
 class Kind(enum.StrEnum):
-    """What a figure is: more of a rate is better, more of a time is worse."""
+    """What a figure is: more of a rate is better, more of a cost (time, memory) is worse."""
 
     RATE = "rate"
-    TIME = "time"
+    COST = "cost"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Goal:
         number: What documents call it.
         what: What is measured.
         ceiling: What it is compared with.
-        bound: Least ratio of a rate to its ceiling's, largest ratio of a time to its ceiling's.
+        bound: Least ratio of a rate to its ceiling's, largest ratio of a cost to its ceiling's.
         kind: Of both figures.
         unit: Of both figures.
     """
@@ -94,7 +94,7 @@ MERGE_FP32 = Goal(
     what="merge of 16 fp32 deltas of 42 M parameters",
     ceiling="reading the same bytes once",
     bound=1.7,
-    kind=Kind.TIME,
+    kind=Kind.COST,
     unit="s",
 )
 MERGE_BF16 = Goal(
@@ -102,7 +102,7 @@ MERGE_BF16 = Goal(
     what="merge of 16 bf16 deltas of 42 M parameters",
     ceiling="reading the same bytes once",
     bound=3.6,
-    kind=Kind.TIME,
+    kind=Kind.COST,
     unit="s",
 )
 POLL = Goal(
@@ -113,6 +113,38 @@ POLL = Goal(
     kind=Kind.RATE,
     unit="/s",
 )
+MEMORY = Goal(
+    number="3",
+    what="the coordinator's memory with 64 uploads at once",
+    ceiling="what it may hold",
+    bound=1.0,
+    kind=Kind.COST,
+    unit="MB",
+)
+MEMORY_GROWTH = Goal(
+    number="3b",
+    what="the coordinator's memory with 64 uploads at once",
+    ceiling="its memory with 8",
+    bound=1.5,
+    kind=Kind.COST,
+    unit="MB",
+)
+WATCH = Goal(
+    number="9",
+    what="the coordinator's processor time for telling a thousand agents that watch",
+    ceiling="its processor time for a thousand polls",
+    bound=0.25,
+    kind=Kind.COST,
+    unit="s",
+)
+WATCHER_MEMORY = Goal(
+    number="9b",
+    what="the coordinator's memory for an agent that watches, its connection included",
+    ceiling="what it may take",
+    bound=1.0,
+    kind=Kind.COST,
+    unit="kB",
+)
 DOWNLOAD = Goal(
     number="10",
     what="eight agents' downloads of a version of 168 MB",
@@ -121,5 +153,16 @@ DOWNLOAD = Goal(
     kind=Kind.RATE,
     unit="MB/s",
 )
-GOALS = (UPLOAD, STORED_UPLOAD, MERGE_FP32, MERGE_BF16, POLL, DOWNLOAD)
+GOALS = (
+    UPLOAD,
+    STORED_UPLOAD,
+    MEMORY,
+    MEMORY_GROWTH,
+    MERGE_FP32,
+    MERGE_BF16,
+    POLL,
+    WATCH,
+    WATCHER_MEMORY,
+    DOWNLOAD,
+)
 """Those that are measured so far; numbers leave room for those that are not."""

@@ -31,40 +31,39 @@ def measure_polls(folder: Path, *, calls: int, rounds: int, say: Callable[[str],
         supervisor = stack.enter_context(Supervisor())
         coordinator = stack.enter_context(coordinator_with(supervisor, folder, store.url, plan_of(SMALL_PARAMETERS)))
         empty = stack.enter_context(bare_server(supervisor, folder, "empty"))
-        asyncio.run(_register(coordinator))
         return compare(
             POLL,
-            lambda: asyncio.run(_rate(coordinator, _poll, calls)),
-            lambda: asyncio.run(_rate(empty, _nothing, calls)),
+            lambda: 1 / asyncio.run(_cpu_seconds(coordinator, _poll, calls)),
+            lambda: 1 / asyncio.run(_cpu_seconds(empty, _nothing, calls)),
             rounds=rounds,
             say=say,
         )
 
 
-Call = Callable[[grpc.aio.Channel], Callable[[], Awaitable[Any]]]
+async def cpu_of_polls(server: Started, calls: int) -> float:
+    """Return processor seconds of a coordinator per thousand polls; `AGENT` is registered by it."""
+    return 1_000 * await _cpu_seconds(server, _poll, calls)
 
 
-def _poll(channel: grpc.aio.Channel) -> Callable[[], Awaitable[Any]]:
+Call = Callable[[grpc.aio.Channel], Awaitable[Callable[[], Awaitable[Any]]]]
+
+
+async def _poll(channel: grpc.aio.Channel) -> Callable[[], Awaitable[Any]]:
     stub: Any = agent_service_pb2_grpc.AgentServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+    await stub.RegisterAgent(pb.RegisterAgentRequest(federation=FEDERATION, agent_id=AGENT), timeout=20)
     request = pb.GetGlobalVersionRequest(federation=FEDERATION, agent_id=AGENT, after_number=0)
     return lambda: stub.GetGlobalVersion(request, timeout=20)
 
 
-def _nothing(channel: grpc.aio.Channel) -> Callable[[], Awaitable[Any]]:
+async def _nothing(channel: grpc.aio.Channel) -> Callable[[], Awaitable[Any]]:
     method: Any = channel.unary_unary(EMPTY_METHOD, None, None)  # bytes as they are
     return lambda: method(b"", timeout=20)
 
 
-async def _register(server: Started) -> None:
+async def _cpu_seconds(server: Started, make: Call, calls: int) -> float:
+    """Return the server's processor seconds per call."""
     async with grpc.aio.insecure_channel(server.address) as channel:
-        stub: Any = agent_service_pb2_grpc.AgentServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
-        await stub.RegisterAgent(pb.RegisterAgentRequest(federation=FEDERATION, agent_id=AGENT), timeout=20)
-
-
-async def _rate(server: Started, make: Call, calls: int) -> float:
-    """Return calls per second of the server's processor time."""
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        call = make(channel)
+        call = await make(channel)
         await call()
         left = iter(range(calls))
 
@@ -74,4 +73,4 @@ async def _rate(server: Started, make: Call, calls: int) -> float:
 
         before = server.cpu_seconds()
         await asyncio.gather(*(caller() for _ in range(CALLERS)))
-        return calls / (server.cpu_seconds() - before)
+        return (server.cpu_seconds() - before) / calls

@@ -26,17 +26,31 @@ _BARE = "import sys; from bench.speed.servers import main; main(sys.argv[1], int
 
 
 class Started:
-    """One running server: where it listens, and how much processor time it has taken."""
+    """One running server: where it listens, and what it has taken of the machine."""
 
-    def __init__(self, port: int, pid: int) -> None:
+    def __init__(self, port: int, pid: int, *, operators: int = 0) -> None:
         self.port = port
         self.address = f"127.0.0.1:{port}"
+        self.operators = f"127.0.0.1:{operators}"
         self._pid = pid
+
+    def resident_bytes(self) -> int:
+        """Return the memory that the process holds now."""
+        return self._memory("VmRSS")
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that the process has held since it began."""
+        return self._memory("VmHWM")
 
     def cpu_seconds(self) -> float:
         """Return user and system time of the process and of its children that have ended, in seconds."""
         fields = Path(f"/proc/{self._pid}/stat").read_text("ascii").rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def _memory(self, field: str) -> int:
+        lines = Path(f"/proc/{self._pid}/status").read_text("ascii").splitlines()
+        (kibibytes,) = [int(line.split()[1]) for line in lines if line.startswith(f"{field}:")]
+        return kibibytes * 1024
 
 
 @contextlib.contextmanager
@@ -73,7 +87,7 @@ def coordinator_with(supervisor: Supervisor, folder: Path, store_url: str, plan:
         deadline = time.monotonic() + START_SECONDS
         while not _created(f"127.0.0.1:{operators}", plan):
             _wait(supervisor, deadline, name)
-        yield Started(agents, supervisor.pids()[name])
+        yield Started(agents, supervisor.pids()[name], operators=operators)
     finally:
         supervisor.stop([name])
 

@@ -1,18 +1,20 @@
-"""All measurements, one after the other."""
+"""All measurements, one after the other, or some of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
 
-from bench.speed.goals import MERGE_BF16, MERGE_FP32, Row
+from bench.speed.goals import GOALS, MERGE_BF16, MERGE_FP32, Row
+from bench.speed.memory import FEW, MANY, measure_memory
 from bench.speed.merging import measure_merge
 from bench.speed.polls import measure_polls
 from bench.speed.transfers import measure_transfers
+from bench.speed.watches import measure_watches
 
 PARAMETERS_STEP = 8192
 """So that two factors of whole rows, in any dtype, are read as whole words."""
@@ -26,31 +28,84 @@ class Size:
         parameters: Elements of a delta; a multiple of `PARAMETERS_STEP`.
         deltas: Deltas of a merge.
         calls: Calls of one round of polls.
+        uploads: How many at once, one after the other, while memory is looked at.
+        uploaded_parameters: Elements of each of these uploads; all of them stay in the store for a while.
+        watchers: Agents that watch.
+        changes: What each of them is told in a round.
         rounds: Rounds that count.
     """
 
     parameters: int
     deltas: int
     calls: int
+    uploads: tuple[int, ...]
+    uploaded_parameters: int
+    watchers: int
+    changes: int
     rounds: int
 
 
-SHORT = Size(parameters=41_943_040, deltas=16, calls=4_000, rounds=5)
-FULL = dataclasses.replace(SHORT, calls=20_000, rounds=15)
+SHORT = Size(
+    parameters=41_943_040,
+    deltas=16,
+    calls=4_000,
+    uploads=(FEW, MANY),
+    uploaded_parameters=8_388_608,
+    watchers=500,
+    changes=8,
+    rounds=5,
+)
+FULL = dataclasses.replace(
+    SHORT,
+    calls=20_000,
+    uploads=(1, 2, 4, FEW, 16, 32, MANY),
+    uploaded_parameters=SHORT.parameters,
+    watchers=5_000,
+    rounds=15,
+)
+
+Say = Callable[[str], None]
 
 
-def measure(size: Size, *, say: Callable[[str], None]) -> tuple[Row, ...]:
-    """Measure every goal.
+def _transfers(folder: Path, size: Size, say: Say) -> Sequence[Row]:
+    return measure_transfers(folder, parameters=size.parameters, rounds=size.rounds, say=say)
+
+
+def _memory(folder: Path, size: Size, say: Say) -> Sequence[Row]:
+    return measure_memory(folder, parameters=size.uploaded_parameters, uploads=size.uploads, say=say)
+
+
+def _polls(folder: Path, size: Size, say: Say) -> Sequence[Row]:
+    return [measure_polls(folder, calls=size.calls, rounds=size.rounds, say=say)]
+
+
+def _watches(folder: Path, size: Size, say: Say) -> Sequence[Row]:
+    turns = {"changes": size.changes, "calls": size.calls, "rounds": size.rounds}
+    return measure_watches(folder, watchers=size.watchers, **turns, say=say)
+
+
+def _merges(_folder: Path, size: Size, say: Say) -> Sequence[Row]:
+    sizes = {"parameters": size.parameters, "deltas": size.deltas, "rounds": size.rounds}
+    goals = ((MERGE_FP32, torch.float32), (MERGE_BF16, torch.bfloat16))
+    return [measure_merge(goal, dtype, **sizes, say=say) for goal, dtype in goals]
+
+
+PARTS: dict[str, Callable[[Path, Size, Say], Sequence[Row]]] = {
+    "transfers": _transfers,
+    "memory": _memory,
+    "polls": _polls,
+    "watches": _watches,
+    "merges": _merges,
+}
+"""What can be measured by itself."""
+
+
+def measure(size: Size, *, parts: Collection[str] = tuple(PARTS), say: Say) -> tuple[Row, ...]:
+    """Measure every goal, or those of some parts.
 
     Raises:
         LocalProcessFailed: A server could not be started.
     """
     with tempfile.TemporaryDirectory(prefix="alignfed-speed-") as folder:
-        rows = [
-            *measure_transfers(Path(folder), parameters=size.parameters, rounds=size.rounds, say=say),
-            measure_polls(Path(folder), calls=size.calls, rounds=size.rounds, say=say),
-        ]
-    for goal, dtype in ((MERGE_FP32, torch.float32), (MERGE_BF16, torch.bfloat16)):
-        sizes = {"parameters": size.parameters, "deltas": size.deltas, "rounds": size.rounds}
-        rows.append(measure_merge(goal, dtype, **sizes, say=say))
-    return tuple(sorted(rows, key=lambda row: int(row.goal.number)))
+        rows = [row for name in PARTS if name in parts for row in PARTS[name](Path(folder), size, say)]
+    return tuple(sorted(rows, key=lambda row: GOALS.index(row.goal)))

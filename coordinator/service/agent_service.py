@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
+from alignfed.chunks import ChunkData
 from alignfed.errors import RequestInvalid
 from alignfed.plan_proto import plan_to_proto
 from alignfed.v1 import agent_service_pb2 as pb
@@ -116,7 +117,7 @@ class AgentServicer(rpc.AgentServiceServicer):
             return pb.QueryUploadResponse(resume_offset=progress, status=status)
 
     async def SubmitDelta(
-        self, request_iterator: AsyncIterator[pb.SubmitDeltaRequest], context: Context
+        self, request_iterator: AsyncIterator[pb.SubmitDeltaRequest | ChunkData], context: Context
     ) -> pb.SubmitDeltaResponse:
         """Receive a delta and acknowledge it once it is durable."""
         async with translated(context), aclosing(_upload_messages(context)) as messages:
@@ -155,6 +156,9 @@ class AgentServicer(rpc.AgentServiceServicer):
 
 async def _upload_messages(context: Context) -> AsyncGenerator[UploadMessage, None]:
     while (message := await context.read()) is not EOF:
+        if isinstance(message, ChunkData):  # as nearly all are, see `rpc.parsing`
+            yield message
+            continue
         match message.WhichOneof("part"):
             case "header":
                 yield convert.header_from_proto(message.header)

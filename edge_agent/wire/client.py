@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from alignfed import failpoints
-from alignfed.chunks import check_offset
+from alignfed.chunks import ChunkData, check_offset
 from alignfed.errors import PayloadTruncated
 from alignfed.plan_proto import duration_to_proto, plan_from_proto
 from alignfed.v1 import agent_service_pb2 as pb
-from alignfed.v1 import agent_service_pb2_grpc, types_pb2
+from alignfed.v1 import types_pb2
 from edge_agent.domain import (
     Capabilities,
     DeltaMeta,
@@ -27,7 +27,6 @@ from edge_agent.wire.calls import CALL_SECONDS, Calls, transfer_seconds
 from edge_agent.wire.download import AdapterDownload
 from edge_agent.wire.messages import (
     capabilities_to_proto,
-    chunk_from_proto,
     header_to_proto,
     receipt_from_proto,
     status_from_proto,
@@ -35,6 +34,7 @@ from edge_agent.wire.messages import (
     version_from_proto,
     version_to_proto,
 )
+from edge_agent.wire.stub import agent_stub
 
 
 class Traffic(Protocol):
@@ -79,7 +79,7 @@ class CoordinatorClient:
         self._traffic = traffic
         self._on_pace = on_pace
         self._calls = Calls(address, tls)
-        self._stub: Any = agent_service_pb2_grpc.AgentServiceStub(self._calls.channel)  # type: ignore[no-untyped-call]  # generated
+        self._stub = agent_stub(self._calls.channel)
 
     def cancel(self) -> None:
         """Break off calls in progress and refuse new ones, from any thread: they raise `CoordinatorUnreachable`."""
@@ -144,17 +144,15 @@ class CoordinatorClient:
             failpoints.around("rpc.download_adapter"),
             closing(self._calls.stream(self._stub.DownloadAdapter, request, timeout=timeout)) as responses,
         ):
-            for response in responses:
-                if response.HasField("header"):
-                    header = response.header
-                    version = version_from_proto(header.version)
-                    download.begin(version, total_bytes=header.total_bytes, sha256=header.sha256)
-                else:
-                    chunk = chunk_from_proto(response.chunk)
+            for part in responses:
+                if isinstance(part, ChunkData):
                     with failpoints.around("rpc.download_adapter.chunk"):
-                        download.add(chunk)
+                        download.add(part)
                     if self._traffic is not None:
-                        self._traffic.downloaded(len(chunk.data))
+                        self._traffic.downloaded(len(part.data))
+                else:
+                    version = version_from_proto(part.version)
+                    download.begin(version, total_bytes=part.total_bytes, sha256=part.sha256)
 
     def query_upload(
         self, delta_id: str, sha256: str, *, rank: int = 0, base: GlobalVersion | None = None

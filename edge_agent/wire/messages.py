@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from alignfed import failpoints
+from alignfed.chunk_frames import frame, read_frame
 from alignfed.chunks import ChunkData, crc32c_of
 from alignfed.errors import RequestInvalid
 from alignfed.plan_proto import ENCODING_TO_PROTO, tensors_to_proto
@@ -63,9 +64,19 @@ def receipt_from_proto(message: types_pb2.Receipt) -> Receipt:
     )
 
 
-def chunk_from_proto(message: types_pb2.Chunk) -> ChunkData:
-    """Return a chunk."""
-    return ChunkData(offset=message.offset, data=message.data, crc32c=message.crc32c)
+def download_part(message: bytes) -> types_pb2.AdapterHeader | ChunkData:
+    """Return what a message of a download holds, given its bytes; protobuf reads only what is no frame.
+
+    Raises:
+        DecodeError: It is no message.
+    """
+    chunk = read_frame(message)
+    if chunk is not None:
+        return chunk
+    response = pb.DownloadAdapterResponse.FromString(message)
+    if response.HasField("header"):
+        return response.header
+    return ChunkData(offset=response.chunk.offset, data=response.chunk.data, crc32c=response.chunk.crc32c)
 
 
 def header_to_proto(meta: DeltaMeta, *, federation: str, agent_id: str) -> types_pb2.DeltaHeader:
@@ -93,16 +104,16 @@ def upload_parts(
     offset: int,
     chunk_bytes: int,
     on_bytes: Callable[[int], None] | None,
-) -> Iterator[pb.SubmitDeltaRequest]:
-    """Yield the header, then the payload's chunks from `offset` on, each read from the file when it is due."""
+) -> Iterator[bytes]:
+    """Yield an upload's messages: the header, then the payload's chunks from `offset` on, each read when it is due."""
     with failpoints.around("rpc.submit_delta.header"):
-        yield pb.SubmitDeltaRequest(header=header)
+        yield pb.SubmitDeltaRequest(header=header).SerializeToString()
     with payload.open("rb") as stream:
         stream.seek(offset)
         while data := stream.read(chunk_bytes):
-            chunk = types_pb2.Chunk(offset=offset, data=data, crc32c=crc32c_of(data))
+            chunk = ChunkData(offset=offset, data=data, crc32c=crc32c_of(data))
             with failpoints.around("rpc.submit_delta.chunk"):
-                yield pb.SubmitDeltaRequest(chunk=chunk)
+                yield frame(chunk)
             if on_bytes is not None:
                 on_bytes(len(data))
             offset += len(data)

@@ -105,11 +105,6 @@ def adapter_header_to_proto(version: VersionId, blob: BlobRef) -> pb.AdapterHead
     return pb.AdapterHeader(version=version_id_to_proto(version), total_bytes=blob.total_bytes, sha256=blob.sha256)
 
 
-def chunk_to_proto(chunk: ChunkData) -> pb.Chunk:
-    """Return a chunk as a message."""
-    return pb.Chunk(offset=chunk.offset, data=chunk.data, crc32c=chunk.crc32c)
-
-
 def chunk_from_proto(message: pb.Chunk) -> ChunkData:
     """Return the chunk of a message."""
     return ChunkData(offset=message.offset, data=message.data, crc32c=message.crc32c)

@@ -52,11 +52,11 @@ class DownloadStream:
         header = response(header=convert.adapter_header_to_proto(download.version, download.blob))
         async with within(seconds, lambda: _stalled(seconds)):
             await context.write(header)
-        async with aclosing(self._downloads.chunks(download)) as chunks:
-            async for chunk in chunks:
+        async with aclosing(self._downloads.parts(download)) as parts:
+            async for part in parts:
                 async with within(seconds, lambda: _stalled(seconds)):
-                    await context.write(response(chunk=convert.chunk_to_proto(chunk)))
-                sent_bytes.inc(len(chunk.data))
+                    await context.write(part.frame)
+                sent_bytes.inc(part.data_bytes)
 
 
 def _stalled(seconds: float) -> UploadStalled:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncGenerator
 
-from alignfed.chunks import ChunkData, check_offset
+from alignfed.chunks import check_offset
 from alignfed.errors import HeaderInvalid, RequestInvalid, StoreCorrupt, VersionNotFound
 from coordinator.domain import AdapterKind, BlobRef, VersionId
 from coordinator.service.caches.heads import HeadCache
 from coordinator.service.caches.versions import RecentVersions
-from coordinator.service.transfers.parts import PartCache
+from coordinator.service.transfers.parts import Part, PartCache
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Downloads:
             raise RequestInvalid(error.message) from error
         return Download(federation=request.federation, version=record.id, blob=blob, offset=request.offset)
 
-    async def chunks(self, download: Download) -> AsyncGenerator[ChunkData, None]:
+    async def parts(self, download: Download) -> AsyncGenerator[Part, None]:
         """Yield the adapter's parts from the offset on, one at a time.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import grpc
 import torch
@@ -11,7 +10,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from alignfed.chunks import cut, sha256_of
+from alignfed.chunks import ChunkData, cut, sha256_of
 from alignfed.codec import encode
 from alignfed.errors import AlignFedError, StoreUnreachable
 from alignfed.plan import BaseModel, Encoding, FederationPlan, Limits, Lora, TensorSpec
@@ -146,13 +145,11 @@ def _submitted(parts: list[bytes]) -> str:
 def _downloaded(parts: list[bytes]) -> str:
     download = AdapterDownload(GlobalVersion(epoch=1, number=2, digest=sha256_of(ADAPTER)), PLAN)
     for part in parts:
-        response: Any = pb.DownloadAdapterResponse.FromString(part)
-        if response.HasField("header"):
-            header = response.header
-            version = messages.version_from_proto(header.version)
-            download.begin(version, total_bytes=header.total_bytes, sha256=header.sha256)
+        it = messages.download_part(part)
+        if isinstance(it, ChunkData):
+            download.add(it)
         else:
-            download.add(messages.chunk_from_proto(response.chunk))
+            download.begin(messages.version_from_proto(it.version), total_bytes=it.total_bytes, sha256=it.sha256)
     factors = download.finish()
     assert all(torch.equal(factors[name], FACTORS[name]) for name in FACTORS), "another adapter was accepted"
     return "downloaded"

@@ -8,9 +8,11 @@ import random
 
 from google.protobuf.message import DecodeError
 
+from alignfed.chunk_frames import frame as written
+from alignfed.chunk_frames import read_frame
 from alignfed.chunks import ChunkData, ChunkReceiver, cut, sha256_of
 from alignfed.errors import AlignFedError, ManifestMismatch
-from alignfed.v1 import types_pb2 as pb
+from alignfed.v1 import agent_service_pb2 as pb
 from coordinator.backends.memory import MemoryStore
 from coordinator.domain import BlobRef
 from coordinator.service.rpc import convert
@@ -25,12 +27,12 @@ PAYLOAD = PREFIX + random.Random(0).randbytes(175)  # four chunks, the last one 
 
 
 def seeds() -> list[bytes]:
-    whole = [_encoded(chunk) for chunk in _chunks()]
+    whole = [written(chunk) for chunk in _chunks()]
     return [frame(whole), frame(whole[:2]), frame([*whole[:2], *whole[1:]]), frame(whole[2:])]
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    return mutate_one_of(unframe(data), rng, functools.partial(mutate_message, pb.Chunk))
+    return mutate_one_of(unframe(data), rng, functools.partial(mutate_message, pb.SubmitDeltaRequest))
 
 
 def check(data: bytes) -> str:
@@ -88,12 +90,14 @@ async def _held(store: MemoryStore) -> bytes:
 def _decoded(data: bytes) -> list[ChunkData] | None:
     chunks = []
     for part in unframe(data):
-        message = pb.Chunk()
+        short = read_frame(part)
         try:
-            message.ParseFromString(part)
+            chunk = convert.chunk_from_proto(pb.SubmitDeltaRequest.FromString(part).chunk)
         except DecodeError:
+            assert short is None, "a chunk was read from what is no message"
             return None
-        chunks.append(convert.chunk_from_proto(message))
+        assert short in (None, chunk), "another chunk was read than protobuf reads"
+        chunks.append(chunk)
     return chunks
 
 
@@ -103,10 +107,6 @@ def _blob() -> BlobRef:
 
 def _chunks() -> list[ChunkData]:
     return list(cut(PAYLOAD, chunk_bytes=CHUNK_BYTES))
-
-
-def _encoded(chunk: ChunkData) -> bytes:
-    return convert.chunk_to_proto(chunk).SerializeToString()
 
 
 @functools.cache

@@ -14,6 +14,7 @@ DATA     ?=
 # Global versions to publish.
 VERSIONS ?= 8
 # make cluster: how many agents; half are fast, a quarter medium, a quarter slow. 4 unless set here or in .env.
+# make bench-fleet: how many light agents; 1,000 unless set here.
 AGENTS   ?=
 # Further options of `alignfed bench settle`, for example SETTLE="--regime stress --seeds 1".
 SETTLE   ?=
@@ -21,6 +22,9 @@ SETTLE   ?=
 BENCH    ?=
 # Further options of `alignfed up`, for example UP="--resume" or UP="--slowdown 1 --slowdown 8".
 UP       ?=
+# make bench-fleet: how long it measures, and further options, for example FLEET="--knee --train-seconds 5".
+SECONDS  ?= 60
+FLEET    ?=
 # Inputs of `make fuzz`, in all targets together.
 FUZZ     ?= 20000
 # Kills of `make soak`, and further options of every run, for example SOAK="--seed 7 --folder /dev/shm".
@@ -29,7 +33,7 @@ SOAK     ?=
 PYTEST   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-full settle settle-quick check format proto docs dashboards clean
+.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-full bench-fleet settle settle-quick check format proto docs dashboards clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -108,6 +112,9 @@ bench: setup ## How close upload, polls and merge come to this machine's own cei
 
 bench-full: setup ## The same with three times the rounds
 	@$(BIN)/alignfed bench speed --full $(BENCH)
+
+bench-fleet: setup ## Thousands of light agents against a deployment here: AGENTS=10000, SECONDS=60; FLEET= changes it
+	@$(BIN)/alignfed bench fleet $(if $(AGENTS),--agents $(AGENTS)) --seconds $(SECONDS) $(FLEET)
 
 settle: setup ## Settle what alignment is worth against every rival, on a simulated fleet: hours; SETTLE= changes it
 	@$(BIN)/alignfed bench settle --tune $(SETTLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from bench.cli.fleet import fleet_command
 from bench.cli.settle import settle_command
 from bench.cli.speed import speed_command
 
@@ -13,5 +14,6 @@ def bench_group() -> None:
     """Run experiments on a simulated fleet with real training and the production aggregation, and measure speed."""
 
 
+bench_group.add_command(fleet_command)
 bench_group.add_command(settle_command)
 bench_group.add_command(speed_command)

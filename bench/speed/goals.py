@@ -23,7 +23,8 @@ class Goal:
         number: What documents call it.
         what: What is measured.
         ceiling: What it is compared with.
-        bound: Least ratio of a rate to its ceiling's, largest ratio of a cost to its ceiling's.
+        bound: Least ratio of a rate to its ceiling's, largest ratio of a cost to its ceiling's; None for a figure that
+            explains another one, and is no goal.
         kind: Of both figures.
         unit: Of both figures.
     """
@@ -31,12 +32,14 @@ class Goal:
     number: str
     what: str
     ceiling: str
-    bound: float
+    bound: float | None
     kind: Kind
     unit: str
 
     def reached_by(self, ratio: float) -> bool:
-        """Whether a ratio is good enough."""
+        """Whether a ratio is good enough; every ratio is where nothing is asked."""
+        if self.bound is None:
+            return True
         return ratio >= self.bound if self.kind is Kind.RATE else ratio <= self.bound
 
 
@@ -81,11 +84,43 @@ UPLOAD = Goal(
     kind=Kind.RATE,
     unit="MB/s",
 )
+BARE_UPLOAD = Goal(
+    number="1b",
+    what="the same bytes over bare gRPC, unchecked",
+    ceiling="the same bytes over loopback TCP",
+    bound=None,
+    kind=Kind.RATE,
+    unit="MB/s",
+)
+UPLOAD_COST = Goal(
+    number="1c",
+    what="the coordinator's processor time for a gigabyte that it forgets",
+    ceiling="that of a bare gRPC server",
+    bound=None,
+    kind=Kind.COST,
+    unit="s/GB",
+)
 STORED_UPLOAD = Goal(
     number="2",
     what="four agents' uploads of 84 MB, durable within a second",
     ceiling="the same uploads to a coordinator that forgets them",
     bound=0.4,
+    kind=Kind.RATE,
+    unit="MB/s",
+)
+STORED_COST = Goal(
+    number="2b",
+    what="the coordinator's processor time for a gigabyte that it accepts",
+    ceiling="its processor time for one that it forgets",
+    bound=None,
+    kind=Kind.COST,
+    unit="s/GB",
+)
+UNLOGGED_UPLOAD = Goal(
+    number="2c",
+    what="four agents' uploads of 84 MB into a store that keeps them in memory alone",
+    ceiling="the same uploads to a coordinator that forgets them",
+    bound=0.75,
     kind=Kind.RATE,
     unit="MB/s",
 )
@@ -153,9 +188,21 @@ DOWNLOAD = Goal(
     kind=Kind.RATE,
     unit="MB/s",
 )
+TLS_UPLOAD = Goal(
+    number="11",
+    what="eight agents' uploads of 84 MB over TLS",
+    ceiling="the same uploads without",
+    bound=0.5,
+    kind=Kind.RATE,
+    unit="MB/s",
+)
 GOALS = (
     UPLOAD,
+    BARE_UPLOAD,
+    UPLOAD_COST,
     STORED_UPLOAD,
+    STORED_COST,
+    UNLOGGED_UPLOAD,
     MEMORY,
     MEMORY_GROWTH,
     MERGE_FP32,
@@ -164,5 +211,6 @@ GOALS = (
     WATCH,
     WATCHER_MEMORY,
     DOWNLOAD,
+    TLS_UPLOAD,
 )
 """Those that are measured so far; numbers leave room for those that are not."""

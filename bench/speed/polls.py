@@ -30,7 +30,7 @@ def measure_polls(folder: Path, *, calls: int, rounds: int, say: Callable[[str],
         store = stack.enter_context(EmbeddedValkey(folder / "store"))
         supervisor = stack.enter_context(Supervisor())
         coordinator = stack.enter_context(coordinator_with(supervisor, folder, store.url, plan_of(SMALL_PARAMETERS)))
-        empty = stack.enter_context(bare_server(supervisor, folder, "empty"))
+        empty = stack.enter_context(bare_server(supervisor, folder, "grpc"))
         return compare(
             POLL,
             lambda: 1 / asyncio.run(_cpu_seconds(coordinator, _poll, calls)),

@@ -19,11 +19,12 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         goal, ratio = row.goal, row.ratio
         sign = ">=" if goal.kind is Kind.RATE else "<="
+        wanted = "" if goal.bound is None else f"{sign} {goal.bound:g}"
         spread = f"{ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
         ours, best = Spread.of(row.ours).median, Spread.of(row.ceilings).median
         figures = f"{goal.what} ({ours:.4g} {goal.unit}), against {goal.ceiling} ({best:.4g} {goal.unit})"
-        verdict = "pass" if row.reached else "falls short"
-        lines.append(f"{goal.number:<5}{spread:<22}{f'{sign} {goal.bound:g}':<10}{verdict:<12}{figures}")
+        verdict = "" if goal.bound is None else "pass" if row.reached else "falls short"
+        lines.append(f"{goal.number:<5}{spread:<22}{wanted:<10}{verdict:<12}{figures}")
     return "\n".join(lines)
 
 

@@ -2,8 +2,8 @@
 
     python -m bench.speed.servers KIND PORT
 
-Kinds: `tcp` reads and forgets; `null` speaks the agents' contract with the coordinator's own options, reads uploads and
-forgets them; `empty` answers a call without doing anything.
+Kinds: `tcp` reads and forgets; `grpc` answers calls with the coordinator's own options: `EMPTY_METHOD` without doing
+anything, `FORGET_METHOD` after reading a stream of bytes and forgetting them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from typing import Any
 
 import grpc
 
-from alignfed.v1 import agent_service_pb2 as pb
-from alignfed.v1 import agent_service_pb2_grpc, types_pb2
 from coordinator.service.config import ServiceConfig
 from coordinator.service.rpc.servers import options_of
 
 CHUNK_BYTES = 1 << 20
 READY = "ready"
-EMPTY_METHOD = "/bench.Empty/Call"
+EMPTY_METHOD = "/bench.Bare/Empty"
+FORGET_METHOD = "/bench.Bare/Forget"
 
 
 def forget_tcp(port: int) -> None:
@@ -39,33 +38,28 @@ def forget_tcp(port: int) -> None:
                 connection.sendall(b"!")
 
 
-class NullServicer(agent_service_pb2_grpc.AgentServiceServicer):
-    """Takes uploads in and forgets them."""
-
-    async def SubmitDelta(  # noqa: N802  # gRPC's name
-        self, requests: AsyncIterator[pb.SubmitDeltaRequest], _context: Any
-    ) -> pb.SubmitDeltaResponse:
-        """Read all messages, and acknowledge."""
-        delta_id = ""
-        async for request in requests:
-            delta_id = delta_id or request.header.delta_id
-        receipt = types_pb2.Receipt(delta_id=delta_id, state=types_pb2.DELTA_STATE_QUEUED)
-        return pb.SubmitDeltaResponse(receipt=receipt)
+async def answer(_request: bytes, _context: Any) -> bytes:
+    """Answer with nothing."""
+    return b""
 
 
-async def serve_grpc(kind: str, port: int) -> None:
+async def forget(_requests: AsyncIterator[bytes], context: Any) -> bytes:
+    """Read all messages, and answer with nothing."""
+    while await context.read() is not grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs leave it out
+        pass
+    return b""
+
+
+async def serve_grpc(port: int) -> None:
     """Serve until killed."""
     server = grpc.aio.server(options=options_of(ServiceConfig()))
-    if kind == "null":
-        agent_service_pb2_grpc.add_AgentServiceServicer_to_server(NullServicer(), server)  # type: ignore[no-untyped-call]
-    else:
-
-        async def answer(_request: bytes, _context: Any) -> bytes:
-            return b""
-
-        service, method = EMPTY_METHOD.strip("/").split("/")
-        handlers = {method: grpc.unary_unary_rpc_method_handler(answer)}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    handlers = {
+        EMPTY_METHOD: grpc.unary_unary_rpc_method_handler(answer),
+        FORGET_METHOD: grpc.stream_unary_rpc_method_handler(forget),
+    }
+    service = EMPTY_METHOD.split("/")[1]
+    named = {method.rpartition("/")[2]: handler for method, handler in handlers.items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, named),))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     print(READY, flush=True)  # read by who started it
@@ -77,7 +71,7 @@ def main(kind: str, port: int) -> None:
     if kind == "tcp":
         forget_tcp(port)
     else:
-        asyncio.run(serve_grpc(kind, port))
+        asyncio.run(serve_grpc(port))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +14,18 @@ from alignfed.errors import CoordinatorUnreachable, LocalProcessFailed
 from alignfed.plan import BaseModel, Calibration, Encoding, FederationPlan, Lora, TensorSpec
 from bench.speed.servers import READY
 from coordinator.cli.operator_client import OperatorClient
+from coordinator.cli.tls import ClientTls
 from coordinator.local.cluster import ALIGNFED, free_ports
-from coordinator.local.processes import Supervisor, python_program
+from coordinator.local.processes import Program, Supervisor, python_program
 
 START_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 FEDERATION = "speed"
 RANK = 16
+_ALL_THREADS = 2
+"""With a process id's complement before it: Linux' clock of what another process has run (`clock_getcpuclockid`)."""
 _BARE = "import sys; from bench.speed.servers import main; main(sys.argv[1], int(sys.argv[2]))"
+_FORGETFUL = "import sys; from bench.speed.forgetful import main; main(sys.argv[1:])"
 
 
 class Started:
@@ -43,9 +46,8 @@ class Started:
         return self._memory("VmHWM")
 
     def cpu_seconds(self) -> float:
-        """Return user and system time of the process and of its children that have ended, in seconds."""
-        fields = Path(f"/proc/{self._pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        """Return user and system time of the process, in seconds, to the microsecond."""
+        return time.clock_gettime(~self._pid << 3 | _ALL_THREADS)
 
     def _memory(self, field: str) -> int:
         lines = Path(f"/proc/{self._pid}/status").read_text("ascii").splitlines()
@@ -82,14 +84,33 @@ def coordinator_with(supervisor: Supervisor, folder: Path, store_url: str, plan:
     listen = ["--agent-listen", f"127.0.0.1:{agents}", "--operator-listen", f"127.0.0.1:{operators}"]
     arguments = ["coordinator", *listen, "--metrics-listen", "", "--store-url", store_url, "--drain-seconds", "0"]
     name = "coordinator"
-    supervisor.start(python_program(name, ALIGNFED, arguments, stage=1, log=folder / f"{name}.log"))
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _created(f"127.0.0.1:{operators}", plan):
-            _wait(supervisor, deadline, name)
+    program = python_program(name, ALIGNFED, arguments, stage=1, log=folder / f"{name}.log")
+    with _serving(supervisor, program, OperatorClient(f"127.0.0.1:{operators}"), plan):
         yield Started(agents, supervisor.pids()[name], operators=operators)
-    finally:
-        supervisor.stop([name])
+
+
+@contextlib.contextmanager
+def forgetful_coordinator(
+    supervisor: Supervisor, folder: Path, plan: FederationPlan, tls: ClientTls | None = None
+) -> Iterator[Started]:
+    """Run a coordinator that forgets payloads, with a federation of `plan` at version 0, while the block runs.
+
+    Args:
+        supervisor: Runs it.
+        folder: For its log.
+        plan: Of the federation.
+        tls: Its own certificate, which is trusted, and key; None for a plain connection.
+
+    Raises:
+        LocalProcessFailed: It ended, or was not ready in time.
+    """
+    agents, operators = free_ports(2)
+    name = "forgetful" if tls is None else "forgetful-tls"
+    files = [] if tls is None else [str(tls.certificate), str(tls.key)]
+    arguments = [str(agents), str(operators), *files]
+    program = python_program(name, _FORGETFUL, arguments, stage=1, log=folder / f"{name}.log")
+    with _serving(supervisor, program, OperatorClient(f"127.0.0.1:{operators}", tls=tls), plan):
+        yield Started(agents, supervisor.pids()[name], operators=operators)
 
 
 def plan_of(parameters: int) -> FederationPlan:
@@ -107,11 +128,23 @@ def plan_of(parameters: int) -> FederationPlan:
     )
 
 
-def _created(operators: str, plan: FederationPlan) -> bool:
+@contextlib.contextmanager
+def _serving(supervisor: Supervisor, program: Program, client: OperatorClient, plan: FederationPlan) -> Iterator[None]:
+    supervisor.start(program)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        with client:
+            while not _created(client, plan):
+                _wait(supervisor, deadline, program.name)
+        yield
+    finally:
+        supervisor.stop([program.name])
+
+
+def _created(client: OperatorClient, plan: FederationPlan) -> bool:
     adapter = bytes(encode({spec.name: torch.zeros(spec.shape) for spec in plan.tensors}, Encoding.FP32))
     try:
-        with OperatorClient(operators) as client:
-            client.create_federation(plan, adapter, b"")
+        client.create_federation(plan, adapter, b"")
     except CoordinatorUnreachable:
         return False
     return True

@@ -2,100 +2,121 @@
 
 from __future__ import annotations
 
+import functools
 import socket
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from alignfed.plan import FederationPlan
+from bench.speed.certificate import self_signed
 from bench.speed.deltas import Delta, prepare
-from bench.speed.goals import DOWNLOAD, STORED_UPLOAD, UPLOAD, Row
+from bench.speed.goals import (
+    BARE_UPLOAD,
+    DOWNLOAD,
+    STORED_COST,
+    STORED_UPLOAD,
+    TLS_UPLOAD,
+    UNLOGGED_UPLOAD,
+    UPLOAD,
+    UPLOAD_COST,
+    Goal,
+    Row,
+)
+from bench.speed.moving import Moves, download, send_grpc, send_tcp, upload
 from bench.speed.rounds import compare
-from bench.speed.servers import CHUNK_BYTES
-from bench.speed.started import FEDERATION, Started, bare_server, coordinator_with, plan_of
+from bench.speed.started import FEDERATION, Started, bare_server, coordinator_with, forgetful_coordinator, plan_of
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.local.processes import Supervisor
-from edge_agent.domain import Capabilities, GlobalVersion, ResumeAt
+from edge_agent.domain import Capabilities, GlobalVersion, TlsFiles
 from edge_agent.wire.client import CoordinatorClient
-from edge_agent.wire.download import AdapterDownload
 
-MEGA = 1e6
-UPLOADING, DOWNLOADING = 4, 8
-"""Clients of one round."""
+STORING, MANY = 4, 8
+"""Clients of one turn."""
 MOST_STORED_ROUNDS = 5
 """Every round of stored uploads stays in the store."""
 
+Say = Callable[[str], None]
 
-def measure_transfers(folder: Path, *, parameters: int, rounds: int, say: Callable[[str], None]) -> list[Row]:
+
+def measure_transfers(folder: Path, *, parameters: int, rounds: int, say: Say) -> list[Row]:
     """Move bf16 deltas and fp32 adapters of `parameters` elements."""
     plan = plan_of(parameters)
     delta = prepare(folder, plan)
     with ExitStack() as stack:
         store = stack.enter_context(EmbeddedValkey(folder / "transfers-store"))
         supervisor = stack.enter_context(Supervisor())
-        null = stack.enter_context(bare_server(supervisor, folder, "null"))
+        real = _Coordinator(stack, stack.enter_context(coordinator_with(supervisor, folder, store.url, plan)), plan)
+        forgets = _Coordinator(stack, stack.enter_context(forgetful_coordinator(supervisor, folder, plan)), plan)
         tcp = stack.enter_context(bare_server(supervisor, folder, "tcp"))
-        real = stack.enter_context(coordinator_with(supervisor, folder, store.url, plan))
-        to_null = _clients(stack, null)
-        to_real = _clients(stack, real)
-        for client in to_real:
-            client.register(Capabilities())
-        head = to_real[0].global_version().head
-
-        def null_uploads(clients: int) -> float:
-            return _rate(to_null[:clients], lambda client: _upload(client, delta, head, plan))
-
-        def downloads() -> float:
-            return _rate(to_real[:DOWNLOADING], lambda client: _download(client, head, plan))
-
-        def stored_uploads() -> float:
-            return _rate(to_real[:UPLOADING], lambda client: _upload(client, delta, head, plan))
-
+        bare = stack.enter_context(bare_server(supervisor, folder, "grpc"))
+        certificate = self_signed(folder)
+        encrypted = _Coordinator(
+            stack,
+            stack.enter_context(forgetful_coordinator(supervisor, folder, plan, certificate)),
+            plan,
+            tls=TlsFiles(ca=certificate.ca),
+        )
         payload = delta.file.read_bytes()
-        stored_rounds = min(rounds, MOST_STORED_ROUNDS)
-        return [
-            compare(UPLOAD, lambda: null_uploads(1), lambda: _send_tcp(payload, tcp.port), rounds=rounds, say=say),
-            compare(DOWNLOAD, downloads, lambda: null_uploads(DOWNLOADING), rounds=rounds, say=say),
-            compare(STORED_UPLOAD, stored_uploads, lambda: null_uploads(UPLOADING), rounds=stored_rounds, say=say),
+        over_tcp = Moves(tcp, [lambda: send_tcp(tcp.port, payload)])
+        over_grpc = Moves(bare, [lambda: send_grpc(bare.address, payload)])
+        alone, stored = forgets.uploads(delta, 1), real.uploads(delta, STORING)
+        forgotten, many = forgets.uploads(delta, STORING), forgets.uploads(delta, MANY)
+        few = min(rounds, MOST_STORED_ROUNDS)
+        rows = [
+            compare(UPLOAD, alone, over_tcp, rounds=rounds, say=say),
+            compare(BARE_UPLOAD, over_grpc, over_tcp, rounds=rounds, say=say),
+            _costs(UPLOAD_COST, alone, over_grpc, say),
+            compare(DOWNLOAD, real.downloads(MANY), many, rounds=rounds, say=say),
+            compare(TLS_UPLOAD, encrypted.uploads(delta, MANY), many, rounds=rounds, say=say),
+            compare(STORED_UPLOAD, stored, forgotten, rounds=few, say=say),
+            _costs(STORED_COST, stored, forgotten, say),
         ]
+        _end_log(store)
+        return [*rows, compare(UNLOGGED_UPLOAD, stored, forgotten, rounds=few, say=say)]
 
 
-def _clients(stack: ExitStack, server: Started) -> list[CoordinatorClient]:
-    """Return a client for each of as many agents as any round takes, each with a connection of its own."""
-    return [
-        stack.enter_context(CoordinatorClient(server.address, federation=FEDERATION, agent_id=f"agent-{number}"))
-        for number in range(max(UPLOADING, DOWNLOADING))
-    ]
+class _Coordinator:
+    """A coordinator with agents, each with a connection of its own."""
+
+    def __init__(self, stack: ExitStack, server: Started, plan: FederationPlan, tls: TlsFiles | None = None) -> None:
+        self._server = server
+        self._plan = plan
+        self._clients = [
+            stack.enter_context(
+                CoordinatorClient(server.address, federation=FEDERATION, agent_id=f"agent-{number}", tls=tls)
+            )
+            for number in range(max(STORING, MANY))
+        ]
+        for client in self._clients:
+            client.register(Capabilities())
+
+    @functools.cached_property
+    def _head(self) -> GlobalVersion:
+        return self._clients[0].global_version().head
+
+    def uploads(self, delta: Delta, clients: int) -> Moves:
+        """Return uploads of so many agents at once."""
+        chosen = self._clients[:clients]
+        return Moves(self._server, [functools.partial(upload, it, delta, self._head, self._plan) for it in chosen])
+
+    def downloads(self, clients: int) -> Moves:
+        """Return downloads of so many agents at once."""
+        chosen = self._clients[:clients]
+        return Moves(self._server, [functools.partial(download, it, self._head, self._plan) for it in chosen])
 
 
-def _rate(clients: Sequence[CoordinatorClient], move: Callable[[CoordinatorClient], int]) -> float:
-    """Return megabytes a second of all clients together, each moving something once."""
-    with ThreadPoolExecutor(len(clients)) as threads:
-        began = time.perf_counter()
-        nbytes = sum(threads.map(move, clients))
-        return nbytes / MEGA / (time.perf_counter() - began)
+def _costs(goal: Goal, ours: Moves, ceiling: Moves, say: Say) -> Row:
+    """Return the servers' costs of the turns taken so far, but for the first, which warms up."""
+    pairs = list(zip(ours.costs[1:], ceiling.costs[1:], strict=True))
+    for number, (mine, best) in enumerate(pairs, 1):
+        say(f"goal {goal.number}, round {number} of {len(pairs)}: {mine:.4g} {goal.unit}, ceiling {best:.4g}")
+    return Row(goal=goal, ours=tuple(mine for mine, _ in pairs), ceilings=tuple(best for _, best in pairs))
 
 
-def _upload(client: CoordinatorClient, delta: Delta, base: GlobalVersion, plan: FederationPlan) -> int:
-    chunk_bytes = plan.limits.chunk_bytes
-    client.submit(delta.as_another(base), delta.file, ResumeAt(offset=0), chunk_bytes=chunk_bytes)
-    return delta.meta.total_bytes
-
-
-def _download(client: CoordinatorClient, version: GlobalVersion, plan: FederationPlan) -> int:
-    download = AdapterDownload(version, plan)
-    client.download(download)
-    return download.offset
-
-
-def _send_tcp(payload: bytes, port: int) -> float:
-    view = memoryview(payload)
-    began = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        for start in range(0, len(payload), CHUNK_BYTES):
-            connection.sendall(view[start : start + CHUNK_BYTES])
-        connection.shutdown(socket.SHUT_WR)
-        connection.recv(1)
-    return len(payload) / MEGA / (time.perf_counter() - began)
+def _end_log(store: EmbeddedValkey) -> None:
+    """Have a store write nothing to disk from now on, as no federation's store should."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(store.url.removeprefix("unix://"))
+        connection.sendall(b"CONFIG SET appendonly no\r\n")
+        assert connection.recv(64).startswith(b"+OK")

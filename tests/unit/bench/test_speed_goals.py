@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench.speed.goals import GOALS, MERGE_FP32, UPLOAD, Goal, Row, Spread
+from bench.speed.goals import BARE_UPLOAD, GOALS, MERGE_FP32, UPLOAD, Goal, Row, Spread
 from bench.speed.report import summary, table
 from bench.speed.rounds import compare
 
@@ -58,3 +58,12 @@ def test_reports_say_which_goals_fall_short() -> None:
 
 def test_goals_have_numbers_of_their_own() -> None:
     assert len({goal.number for goal in GOALS}) == len(GOALS)
+
+
+def test_a_figure_that_is_no_goal_neither_passes_nor_falls_short() -> None:
+    row = Row(goal=BARE_UPLOAD, ours=(10.0,), ceilings=(100.0,))
+    _, line = table([row]).splitlines()
+    assert "0.10" in line
+    assert "pass" not in line
+    assert "falls short" not in line
+    assert "=" not in line

@@ -140,6 +140,14 @@ MERGE_BF16 = Goal(
     kind=Kind.COST,
     unit="s",
 )
+WHOLE_MERGE = Goal(
+    number="5b",
+    what="the worker's whole merge of 16 bf16 deltas of 42 M parameters, from the store and into it",
+    ceiling="fetching these deltas from the store",
+    bound=None,
+    kind=Kind.COST,
+    unit="s",
+)
 POLL = Goal(
     number="8",
     what="polls answered per second of the coordinator's processor time",
@@ -207,6 +215,7 @@ GOALS = (
     MEMORY_GROWTH,
     MERGE_FP32,
     MERGE_BF16,
+    WHOLE_MERGE,
     POLL,
     WATCH,
     WATCHER_MEMORY,

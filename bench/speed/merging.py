@@ -57,6 +57,7 @@ def _read(tensor: torch.Tensor) -> float:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    """Return the processor time of this thread, the only one that works: other processes' turns do not count."""
+    began = time.thread_time()
     work()
-    return time.perf_counter() - began
+    return time.thread_time() - began

@@ -15,9 +15,13 @@ from bench.speed.merging import measure_merge
 from bench.speed.polls import measure_polls
 from bench.speed.transfers import measure_transfers
 from bench.speed.watches import measure_watches
+from bench.speed.whole_merges import measure_whole_merges
 
 PARAMETERS_STEP = 8192
 """So that two factors of whole rows, in any dtype, are read as whole words."""
+
+MOST_WHOLE_MERGES = 3
+"""Each takes seconds, and is compared with seconds of work: more say little more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +94,18 @@ def _merges(_folder: Path, size: Size, say: Say) -> Sequence[Row]:
     return [measure_merge(goal, dtype, **sizes, say=say) for goal, dtype in goals]
 
 
+def _whole_merges(folder: Path, size: Size, say: Say) -> Sequence[Row]:
+    rounds = min(size.rounds, MOST_WHOLE_MERGES)
+    return [measure_whole_merges(folder, parameters=size.parameters, deltas=size.deltas, rounds=rounds, say=say)]
+
+
 PARTS: dict[str, Callable[[Path, Size, Say], Sequence[Row]]] = {
     "transfers": _transfers,
     "memory": _memory,
     "polls": _polls,
     "watches": _watches,
     "merges": _merges,
+    "whole-merges": _whole_merges,
 }
 """What can be measured by itself."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import math
@@ -11,10 +12,10 @@ from collections.abc import Callable, Sequence
 
 from alignfed.codec import Factors, check_finite
 from alignfed.errors import AggregationInvalid, CalibrationMissing, ManifestMismatch, NonFinite, RankMismatch
-from coordinator.algo.align.alignment import METHOD_NONE, Alignment
+from coordinator.algo.align.alignment import METHOD_NONE, Alignment, unchanged
 from coordinator.algo.align.centering import Centering, centre_group, fold
 from coordinator.algo.calibrate.coefficients import Fitted, fit_coefficients, group_term, spread
-from coordinator.algo.factors import check_same_shapes, norm
+from coordinator.algo.factors import check_all_finite, check_same_shapes, norm
 from coordinator.algo.grouping import VersionGroup, group_by_base
 from coordinator.algo.merge.agreement import agreement
 from coordinator.algo.merge.candidate import Candidate, Weighed, make_candidate, own_bases
@@ -22,7 +23,7 @@ from coordinator.algo.merge.merging import Term, merge
 from coordinator.algo.merge.mixed_rank import RankAveraging, average_by_component
 from coordinator.algo.modules import check_frozen_a
 from coordinator.algo.recipe import Fleet, Recipe
-from coordinator.algo.values import Aggregated, AggregationInput, DeltaInput, Load, MergeSpace
+from coordinator.algo.values import Aggregated, AggregationInput, DeltaInput, Load, MergeSpace, in_fp32, norm_of
 from coordinator.algo.weigh.pace import paced
 from coordinator.algo.weigh.staleness_memory import remember_staleness
 from coordinator.algo.weigh.weighting import History, Weight, weigh
@@ -66,7 +67,7 @@ def aggregate(inputs: AggregationInput, recipe: Recipe, watch: Watch = _unwatche
 
     centred = [centre_group(group, recipe.centering) for group in groups]
     with watch("align"):
-        alignments = [recipe.align(inputs, group) for group in centred]
+        alignments = [recipe.align(inputs, _in_fp32(group)) for group in centred]
     loads = [load for group, alignment in zip(groups, alignments, strict=True) for load in _carried(group, alignment)]
 
     history = _history(inputs, recipe)
@@ -138,7 +139,7 @@ def _check(inputs: AggregationInput, recipe: Recipe) -> None:
         )
     if not 0 < inputs.server_learning_rate < math.inf:
         raise AggregationInvalid(f"the server learning rate is {inputs.server_learning_rate}: it must be above 0")
-    check_finite(inputs.head, what="the head")
+    check_all_finite(inputs.head, what="the head")
 
 
 def _history(inputs: AggregationInput, recipe: Recipe) -> History:
@@ -154,7 +155,7 @@ def _checked_norm(delta: DeltaInput, head: Factors, fleet: Fleet) -> float:
         check_same_shapes(factors, head, what=f"delta {delta.delta_id}")
         if fleet.freeze_a:
             check_frozen_a(factors, what=f"delta {delta.delta_id}")
-        size = norm(factors)
+        size = norm_of(delta)
         if not math.isfinite(size):
             check_finite(factors, what=f"delta {delta.delta_id}")
             raise NonFinite(f"delta {delta.delta_id} is so large that its norm overflows: lower the learning rate")
@@ -164,11 +165,18 @@ def _checked_norm(delta: DeltaInput, head: Factors, fleet: Fleet) -> float:
 
 
 def _carried(group: VersionGroup, alignment: Alignment) -> list[Load]:
+    if alignment.carry is unchanged:
+        return [delta.load for delta in group.deltas]
     return [functools.partial(_load_carried, delta.load, alignment) for delta in group.deltas]
 
 
 def _load_carried(load: Load, alignment: Alignment) -> Factors:
-    return alignment.carry(load())
+    return alignment.carry(in_fp32(load))
+
+
+def _in_fp32(group: VersionGroup) -> VersionGroup:
+    deltas = tuple(dataclasses.replace(delta, load=functools.partial(in_fp32, delta.load)) for delta in group.deltas)
+    return dataclasses.replace(group, deltas=deltas)
 
 
 def _ranked(

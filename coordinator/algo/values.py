@@ -10,10 +10,12 @@ from typing import Protocol
 import torch
 
 from alignfed.codec import Factors
+from coordinator.algo.factors import norm
 from coordinator.domain import GroupRecord, MergedDelta, VersionId
 
 Load = Callable[[], Factors]
-"""Brings a delta's factors into memory. May be called several times; what it returns is read only."""
+"""Brings a delta's factors into memory: in fp32, or in bf16 as they were sent, see `in_fp32`. May be called several
+times; what it returns is read only."""
 
 ServerState = Mapping[str, torch.Tensor]
 """What the server remembers between merges, by path: `momentum/<tensor>`, `cache/<agent id>/<tensor>`,
@@ -62,7 +64,8 @@ class DeltaInput:
     """One buffered delta: `load` gives local minus base-version factors.
 
     `rank` is the number of leading LoRA components that the agent trained, None for all. The factors have the adapter's
-    full shapes whatever it is: the other components of the delta are zero.
+    full shapes whatever it is: the other components of the delta are zero. `norm` is the Frobenius norm of what `load`
+    gives, None where nobody has taken it yet.
     """
 
     delta_id: str
@@ -72,6 +75,17 @@ class DeltaInput:
     examples: int
     load: Load
     rank: int | None = None
+    norm: float | None = None
+
+
+def in_fp32(load: Load) -> Factors:
+    """Load a delta and return it in fp32: what computes with matrices does not mix dtypes, as sums of vectors do."""
+    return {name: tensor.float() for name, tensor in load().items()}
+
+
+def norm_of(delta: DeltaInput) -> float:
+    """Return a delta's Frobenius norm, taken now if it is not known; infinite when it is not finite."""
+    return norm(delta.load()) if delta.norm is None else delta.norm
 
 
 Gauge = Mapping[str, torch.Tensor]

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 
-from alignfed.codec import Factors, decode, widen
-from alignfed.errors import (
-    AgentRevoked,
-    BaseVersionOtherBranch,
-    BaseVersionTooOld,
-    FrozenFactorChanged,
-    Rejected,
-    StoreCorrupt,
-)
-from alignfed.layout import LORA_A_SUFFIX, tensors_at_rank
+from alignfed.errors import AgentRevoked, BaseVersionOtherBranch, BaseVersionTooOld, Rejected, StoreCorrupt
 from alignfed.plan import FederationPlan
-from coordinator.algo.values import DeltaInput
+from coordinator.algo.values import DeltaInput, Load
 from coordinator.domain import Contribution, Head, QueuedDelta, Rejection, VersionRecord
 from coordinator.ports import Store
+from coordinator.worker.held_deltas import hold
 from coordinator.worker.merge_log import ids
 from coordinator.worker.payloads import fetch
 
 log = logging.getLogger(__name__)
 
 DECODED_CACHE_BYTES = 512 << 20
-"""Decoded deltas of one merge are kept in memory up to this size; beyond it they are decoded at each use."""
+"""Deltas of one merge are kept decoded if they need no more together; see `coordinator.worker.held_deltas`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +60,8 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
     for queued in sorted(deltas, key=lambda queued: queued.delta.delta_id):
         try:
             base = await _welcome_base(store, head, queued, merged_by_agent, known=bases)
-            load = _loader(await fetch(store.blobs, queued.delta.payload), plan, queued, keep_decoded=keep_decoded)
-            load()
+            payload = await fetch(store.blobs, queued.delta.payload)
+            load, size = await asyncio.to_thread(hold, payload, plan, queued.delta, keep_decoded=keep_decoded)
         except StoreCorrupt as error:
             log.warning("payload lost", extra={**ids(queued.delta), "detail": error.message})
             lost.append(queued)
@@ -77,7 +70,7 @@ async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequen
             rejections.append(Rejection(queued=queued, reason=error.reason, detail=error.message))
             continue
         accepted.append(queued)
-        inputs.append(_input(queued, plan, head, load))
+        inputs.append(_input(queued, plan, head, load, size))
         bases_published_at.append(base.created_at)
     return Intake(
         accepted=tuple(accepted),
@@ -112,35 +105,7 @@ async def _welcome_base(
     return base
 
 
-def _loader(
-    payload: bytearray, plan: FederationPlan, queued: QueuedDelta, *, keep_decoded: bool
-) -> Callable[[], Factors]:
-    kept: list[Factors] = []
-
-    def load() -> Factors:
-        if kept:
-            return kept[0]
-        factors = _decoded(payload, plan, queued)
-        if keep_decoded:
-            kept.append(factors)
-            payload.clear()
-        return factors
-
-    return load
-
-
-def _decoded(payload: bytearray, plan: FederationPlan, queued: QueuedDelta) -> Factors:
-    """Return a delta's factors in the adapter's full shapes: zero where its agent trained nothing."""
-    delta = queued.delta
-    factors = decode(payload, tensors_at_rank(plan, delta.rank), delta.encoding)
-    if plan.lora.freeze_a:
-        for name, factor in factors.items():
-            if name.endswith(LORA_A_SUFFIX) and bool(factor.any()):
-                raise FrozenFactorChanged(f"the delta changes {name}, which the plan freezes (lora.freeze_a)")
-    return factors if delta.rank == plan.lora.rank else widen(factors, plan.tensors)
-
-
-def _input(queued: QueuedDelta, plan: FederationPlan, head: Head, load: Callable[[], Factors]) -> DeltaInput:
+def _input(queued: QueuedDelta, plan: FederationPlan, head: Head, load: Load, size: float) -> DeltaInput:
     delta = queued.delta
     return DeltaInput(
         delta_id=delta.delta_id,
@@ -149,5 +114,6 @@ def _input(queued: QueuedDelta, plan: FederationPlan, head: Head, load: Callable
         staleness_versions=head.id.number - delta.base.number,
         examples=delta.examples,
         load=load,
+        norm=size,
         rank=delta.rank if delta.rank != plan.lora.rank else None,
     )

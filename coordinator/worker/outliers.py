@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from alignfed.errors import DeltaNormTooLarge
 from coordinator import policy
-from coordinator.algo.factors import norm
+from coordinator.algo.values import norm_of
 from coordinator.domain import Rejection
 from coordinator.worker.intake import Intake
 
@@ -30,7 +30,7 @@ async def without_outliers(
     """
     if max_ratio == 0:
         return intake
-    norms = await asyncio.to_thread(lambda: [norm(delta.load()) for delta in intake.inputs])
+    norms = await asyncio.to_thread(lambda: [norm_of(delta) for delta in intake.inputs])
     bound = policy.norm_bound([*recent_norms, *norms], max_ratio=max_ratio)
     if bound is None:
         return intake

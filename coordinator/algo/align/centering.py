@@ -44,7 +44,7 @@ def centre_group(group: VersionGroup, centering: Centering) -> VersionGroup:
         mean = mean or zeros_like(factors)
         add_scaled(mean, factors, 1.0 / len(group.deltas))
     deltas = tuple(
-        dataclasses.replace(delta, load=functools.partial(_load_centred, delta.load, mean, centering))
+        dataclasses.replace(delta, load=functools.partial(_load_centred, delta.load, mean, centering), norm=None)
         for delta in group.deltas
     )
     return dataclasses.replace(group, deltas=deltas)

@@ -169,7 +169,8 @@ def _problem(
 ) -> FeatureProblem:
     base = carry_gauge(inputs.base_factors(group.base))
     deltas = tuple(
-        dataclasses.replace(delta, load=functools.partial(_loaded, delta.load, carry_gauge)) for delta in group.deltas
+        dataclasses.replace(delta, load=functools.partial(_loaded, delta.load, carry_gauge), norm=None)
+        for delta in group.deltas
     )
     at_head = probe.features(inputs.head)
     if target is FeatureTarget.PAPER:

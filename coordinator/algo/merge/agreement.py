@@ -22,9 +22,9 @@ def agreement(inputs: AggregationInput, weighed: Weighed, adapter: Factors, spac
     add_scaled(step, inputs.head, -1.0)
     step_norm = norm(step)
     cosines = []
-    for term in weighed.terms:
+    for sent, size, term in zip(weighed.deltas, weighed.norms, weighed.terms, strict=True):
         delta = term.load()
-        cosines.append(cosine(inner(delta, step), norm(delta), step_norm))
+        cosines.append(cosine(inner(delta, step), size if term.load is sent.load else norm(delta), step_norm))
     return cosines
 
 

@@ -1,4 +1,4 @@
-"""The merge: `theta' = theta + eta * sum_i c_i D_i`, one accumulator and one delta in memory at a time."""
+"""The merge: `theta' = theta + eta * sum_i c_i D_i`, with one accumulator and a few deltas in memory at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from alignfed.codec import Factors
-from coordinator.algo.factors import add_scaled, copy_of
+from coordinator.algo.merge.summing import plus_scaled
 from coordinator.algo.values import Load
 
 
@@ -21,11 +21,12 @@ class Term:
 def merge(head: Factors, terms: Iterable[Term], *, server_learning_rate: float) -> Factors:
     """Return `head + server_learning_rate * sum of coefficient * delta`, added in the order of `terms`.
 
-    The same terms in the same order give the same bits: a version is re-derived from its record this way.
+    The same terms in the same order give the same bits: a version is re-derived from its record this way. Memory and
+    error bound are those of `plus_scaled`.
 
     Args:
         head: Factors of the current global version; left as they are.
-        terms: Deltas aligned to the head, loaded one at a time.
+        terms: Deltas aligned to the head, each loaded once.
         server_learning_rate: Step size eta.
 
     Raises:
@@ -33,7 +34,4 @@ def merge(head: Factors, terms: Iterable[Term], *, server_learning_rate: float) 
 
     Source: AlignFed, equation (8); FedBuff, Nguyen et al. 2022, Alg. 1.
     """
-    merged = copy_of(head)
-    for term in terms:
-        add_scaled(merged, term.load(), server_learning_rate * term.coefficient)
-    return merged
+    return plus_scaled(head, ((server_learning_rate * term.coefficient, term.load) for term in terms))

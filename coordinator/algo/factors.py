@@ -67,15 +67,15 @@ def inner(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -
     """
     check_same_shapes(right, left, what="the right factor")
     return math.fsum(
-        float(torch.dot(a.float(), b.float()))
+        float(torch.dot(a, b))
         for name, tensor in left.items()
-        for a, b in _blocks(tensor.reshape(-1), right[name].reshape(-1))
+        for a, b in zip(_fp32_blocks(tensor), _fp32_blocks(right[name]), strict=True)
     )
 
 
 def norm(factors: Mapping[str, torch.Tensor]) -> float:
     """Return the Frobenius norm over all tensors; infinite when an element is not finite or its square overflows."""
-    squares = [float(torch.dot(block, block)) for block in _fp32_blocks(factors)]
+    squares = [float(torch.dot(block, block)) for tensor in factors.values() for block in _fp32_blocks(tensor)]
     return math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else math.inf
 
 
@@ -95,11 +95,16 @@ def cosine(product: float, left_norm: float, right_norm: float) -> float:
     return max(-1.0, min(1.0, product / scale)) if scale > 0 else 0.0  # the clamp only takes off rounding
 
 
-def _fp32_blocks(factors: Mapping[str, torch.Tensor]) -> Iterator[torch.Tensor]:
-    for tensor in factors.values():
-        flat = tensor.reshape(-1)
-        for start in range(0, flat.numel(), BLOCK_ELEMENTS):
-            yield flat[start : start + BLOCK_ELEMENTS].float()
+def _fp32_blocks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield a tensor's elements in blocks, in fp32. Of other dtypes all in one place: look at one before the next."""
+    flat = tensor.detach().reshape(-1)
+    if flat.dtype is torch.float32:
+        yield from torch.split(flat, BLOCK_ELEMENTS) if flat.numel() else ()
+        return
+    place = torch.empty(min(BLOCK_ELEMENTS, flat.numel()), dtype=torch.float32)  # memory taken anew costs more than use
+    for start in range(0, flat.numel(), BLOCK_ELEMENTS):
+        block = flat[start : start + BLOCK_ELEMENTS]
+        yield place[: len(block)].copy_(block)
 
 
 def _blocks(left: torch.Tensor, right: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

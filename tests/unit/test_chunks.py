@@ -42,7 +42,7 @@ def test_a_transfer_resumes_at_any_chunk(payload: bytes, held: int) -> None:
     held = min(held, chunk_count(len(payload), SIZE))
     target = receiver(payload)
     for chunk in list(cut(payload, chunk_bytes=SIZE))[:held]:
-        target.resume(chunk.data)
+        target.count(chunk.data)
     for chunk in cut(payload, chunk_bytes=SIZE, offset=target.received_bytes):
         target.receive(chunk)
     target.finish()
@@ -116,3 +116,14 @@ def test_a_short_stream_and_a_wrong_digest_are_refused_at_the_end() -> None:
 def test_a_transfer_starts_only_on_a_chunk_boundary(offset: int) -> None:
     with pytest.raises(HeaderInvalid):
         list(cut(bytes(16), chunk_bytes=SIZE, offset=offset))
+
+
+def test_checking_and_counting_may_come_one_after_the_other() -> None:
+    """So that whoever checks in one thread may have another one count, which takes longer."""
+    payload = bytes(range(20))
+    target = receiver(payload)
+    for chunk in cut(payload, chunk_bytes=SIZE):
+        target.check(chunk)
+        assert target.received_bytes == chunk.offset
+        target.count(chunk.data)
+    target.finish()

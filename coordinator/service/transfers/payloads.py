@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -12,6 +13,9 @@ from coordinator.ports import Blobs
 from coordinator.service.bounds import store_silent, within
 
 T = TypeVar("T")
+
+_THREAD_BYTES = 64 * 1024
+"""From this length on the digest of a chunk takes longer than handing it to a thread."""
 
 
 class PayloadWriter:
@@ -62,13 +66,17 @@ class PayloadWriter:
                 f"a chunk followed the last of the announced {self._blob.total_bytes} bytes: announce the true length"
             )
         index = self._receiver.next_index
-        self._receiver.receive(chunk)
+        self._receiver.check(chunk)
         if not chunk.data.startswith(self._prefix[chunk.offset : chunk.offset + len(chunk.data)]):
             raise ManifestMismatch(
                 "the payload's safetensors prefix is not the plan's (names, shapes, dtypes or order differ): "
                 "encode it from the federation's manifest"
             )
-        await self._answered(self._blobs.put_part(self._blob.blob_id, index, chunk.data))
+        counting = self._counting(chunk.data)  # while the store works
+        try:
+            await self._answered(self._blobs.put_part(self._blob.blob_id, index, chunk.data))
+        finally:
+            await counting
 
     async def finish(self) -> None:
         """Check that the payload is whole and is what was announced.
@@ -99,7 +107,17 @@ class PayloadWriter:
         """Feed parts of an earlier transfer to the digest, one at a time."""
         while self._receiver.received_bytes < self.held_bytes:
             index = self._receiver.next_index
-            self._receiver.resume(await self._answered(self._blobs.get_part(self._blob.blob_id, index)))
+            await self._counting(await self._answered(self._blobs.get_part(self._blob.blob_id, index)))
+
+    def _counting(self, data: bytes) -> asyncio.Future[None]:
+        """Count bytes, in a thread if that takes so long that the event loop had better serve others meanwhile."""
+        loop = asyncio.get_running_loop()
+        if len(data) >= _THREAD_BYTES:
+            return loop.run_in_executor(None, self._receiver.count, data)
+        self._receiver.count(data)
+        counted: asyncio.Future[None] = loop.create_future()
+        counted.set_result(None)
+        return counted
 
     async def _answered(self, answer: Awaitable[T]) -> T:
         seconds = self._store_timeout_seconds

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from coordinator.backends.memory import MemoryStore
 from coordinator.ports import Blobs
+from coordinator.service.allocator import keep_freed_memory
 from coordinator.service.config import ServiceConfig
 from coordinator.service.server import CoordinatorServer
 
@@ -38,6 +39,7 @@ class _ForgetfulBlobs:
 
 async def serve(ports: Sequence[int], *, certificate: str = "", key: str = "") -> None:
     """Serve agents and operators on two ports of this machine until killed; encrypted if there is a certificate."""
+    keep_freed_memory()
     store = MemoryStore()
     store.blobs = cast("Blobs", _ForgetfulBlobs(store.blobs))
     agents, operators = (f"127.0.0.1:{port}" for port in ports)

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 
+from coordinator.service.allocator import keep_freed_memory
 from coordinator.service.config import ServiceConfig
 from coordinator.service.rpc.servers import options_of
 
@@ -52,6 +53,7 @@ async def forget(_requests: AsyncIterator[bytes], context: Any) -> bytes:
 
 async def serve_grpc(port: int) -> None:
     """Serve until killed."""
+    keep_freed_memory()
     server = grpc.aio.server(options=options_of(ServiceConfig()))
     handlers = {
         EMPTY_METHOD: grpc.unary_unary_rpc_method_handler(answer),

@@ -10,6 +10,7 @@ from alignfed.exposition import new_registry
 from alignfed.tracing.spans import Tracer
 from coordinator.backends.opening import opened_store
 from coordinator.clock import SystemClock
+from coordinator.service.allocator import keep_freed_memory
 from coordinator.service.config import ServiceConfig
 from coordinator.service.http.server import http_served
 from coordinator.service.http.settings import HttpConfig
@@ -41,6 +42,7 @@ async def run(
         StoreUnsafe: The store could lose deltas.
         RequestInvalid: The URL, an address or the token file cannot be used.
     """
+    keep_freed_memory()
     registry = new_registry("coordinator")
     metrics = ServiceMetrics(registry)
     if config.tls_certificate_file:

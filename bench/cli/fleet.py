@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,10 @@ _FROM_ZERO = click.FloatRange(min=0.0)
               help="Chance to vanish after a training.")  # fmt: skip
 @click.option("--offline-seconds", type=_ABOVE_ZERO, default=_D.offline_seconds, show_default=True,
               help="Mean absence of those, exponential.")  # fmt: skip
+@click.option("--following", "following_ratio", type=_RATIO, default=_D.following_ratio, show_default=True,
+              help="Share that hears of versions at once; the others ask when they begin a training.")  # fmt: skip
 @click.option("--watching", "watching_ratio", type=_RATIO, default=_D.watching_ratio, show_default=True,
-              help="Share that watches for versions; the others keep a long poll open.")  # fmt: skip
+              help="Share of those that watches; the others keep a long poll open.")  # fmt: skip
 @click.option("--poll-seconds", type=click.FloatRange(0.0, 60.0, min_open=True), default=_D.poll_seconds,
               show_default=True, help="Longest wait of a long poll.")  # fmt: skip
 @click.option("--downloads", "download_ratio", type=_RATIO, default=_D.download_ratio, show_default=True,
@@ -106,6 +109,7 @@ def fleet_command(
             click.echo(sums(planned, values=_values_in(costs_file), agents_per_region=agents_per_region))
             return
         existing = _existing(coordinator, operator)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended in order
         fleet = FleetSettings(tiers=tiers_of(tiers), **settings)
         rule = KneeRule(limit_seconds=p99_limit, step_seconds=step_seconds) if knee else None
         outcome = run_fleet(fleet, say=lambda line: click.echo(line, err=True), existing=existing, rule=rule)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from alignfed.v1 import types_pb2
 from bench.fleet.draws import Habits, share_of
 from bench.fleet.figures import Figures
 from bench.fleet.light_agent import LightAgent, Surroundings
+from bench.fleet.machine import usage_of
 from bench.fleet.pacing import Pacing
 from bench.fleet.settings import FleetSettings
 from bench.fleet.wire import CALL_SECONDS, Payload, Wire
@@ -61,7 +63,9 @@ class Crowd:
             case "fates":
                 return {"fates": await self._fates(order["delta_ids"])}
             case _:
-                return {"figures": self._figures.to_plain(), "cpu_seconds": time.process_time()}
+                usage = usage_of(os.getpid())
+                busy_seconds = usage.cpu_seconds + usage.waited_seconds
+                return {"figures": self._figures.to_plain(), "busy_seconds": busy_seconds}
 
     def _begin(self, order: dict[str, Any]) -> dict[str, Any]:
         settings = FleetSettings.from_dict(order["settings"])

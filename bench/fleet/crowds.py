@@ -56,10 +56,10 @@ class Crowds:
         return total, max(answer["head"] for answer in answers)
 
     async def figures(self) -> tuple[Figures, float]:
-        """Return all agents' figures so far, and the processor time of the busiest process in seconds."""
+        """Return all agents' figures so far, and how long the busiest process ran, or would have, in seconds."""
         answers = await self.order("figures")
         figures = summed(Figures.from_plain(answer["figures"]) for answer in answers)
-        return figures, max(answer["cpu_seconds"] for answer in answers)
+        return figures, max(answer["busy_seconds"] for answer in answers)
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: bytes) -> dict[str, Any]:
         try:

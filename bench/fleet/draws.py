@@ -11,13 +11,14 @@ from bench.fleet.settings import FleetSettings, Tier
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One agent: `arrives_after_seconds` counts from the fleet's beginning, `watches` tells it from those that poll."""
+    """One agent; `arrives_after_seconds` counts from the fleet's beginning. Who `follows` either `watches` or polls."""
 
     number: int
     tier: Tier
     arrives_after_seconds: float
     latency_seconds: float
     bytes_per_second: float
+    follows: bool
     watches: bool
 
     def transfer_seconds(self, nbytes: int) -> float:
@@ -73,6 +74,7 @@ class Habits:
             arrives_after_seconds=arrival_seconds(fleet, number),
             latency_seconds=fleet.latency_seconds * rng.lognormvariate(0.0, fleet.latency_sigma),
             bytes_per_second=fleet.bytes_per_second * rng.lognormvariate(0.0, fleet.bandwidth_sigma),
+            follows=rng.random() < fleet.following_ratio,
             watches=rng.random() < fleet.watching_ratio,
         )
 

@@ -11,7 +11,8 @@ from coordinator.local.cluster import COORDINATOR, WORKER
 LEAST_GROWTH = 1.1
 """A step that raises throughput by less than a tenth has not raised it: figures of a busy machine move by that much."""
 FULL = 0.9
-"""A process that takes this much of a processor has none left: it is one thread but for its libraries."""
+"""A process that runs, or waits for a processor, this much of the time can do no more: it is one thread but for its
+libraries."""
 MOST_STEPS = 10
 
 
@@ -68,9 +69,9 @@ def limit_of(step: Stretch) -> str:
     """Return what was full during a step, in words."""
     full = []
     for name in (COORDINATOR, WORKER, "store"):
-        load = step.load(name)
-        if load is not None and load >= FULL:
-            full.append(f"the {name}'s processor ({load:.2f})")
+        fullness, load = step.fullness(name), step.load(name)
+        if fullness is not None and fullness >= FULL:
+            full.append(f"the {name}'s processor (it had {load:.2f} of one and wanted {fullness:.2f})")
     if step.generator_load >= FULL:
         full.append(f"the busiest process that drives agents ({step.generator_load:.2f}): start more with --processes")
     refused = sum(step.figures.refusals.values())

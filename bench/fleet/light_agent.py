@@ -79,7 +79,9 @@ class LightAgent:
         while True:
             await self._register(first=first)
             self._figures.counts["online"] += 1
-            helpers = [asyncio.create_task(self._follow()), asyncio.create_task(self._settle())]
+            helpers = [asyncio.create_task(self._settle())]
+            if self._profile.follows:
+                helpers.append(asyncio.create_task(self._follow()))
             try:
                 await self._work(self._habits.first_training_seconds() if first else None)
             finally:
@@ -137,7 +139,8 @@ class LightAgent:
         head = version_from_proto(answer.status.head)
         self._pace.advised(answer.pace.come_back_after.ToTimedelta().total_seconds())
         if head.number > self._head.number:
-            self._figures.learnt(self._head.number, head.number, at=time.time())
+            if self._profile.follows:
+                self._figures.learnt(self._head.number, head.number, at=time.time())
             self._head = head
 
     # ---- training and sending --------------------------------------------------------------------------------------

@@ -16,9 +16,17 @@ SPARE_FILES = 128
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What one process has taken so far: processor time of user and system, and the memory it has now."""
+    """What one process has taken so far.
+
+    Attributes:
+        cpu_seconds: Processor time of all its threads, user and system.
+        waited_seconds: Time that its main thread, which runs the event loop, was ready and had no processor, because
+            others had them: on a laden machine a process is full when this and its own time make up all there is.
+        resident_bytes: Memory it has now.
+    """
 
     cpu_seconds: float
+    waited_seconds: float
     resident_bytes: int
 
 
@@ -31,8 +39,17 @@ def usage_of(pid: int) -> Usage:
     fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
     return Usage(
         cpu_seconds=(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+        waited_seconds=_waited_seconds(pid),
         resident_bytes=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
     )
+
+
+def _waited_seconds(pid: int) -> float:
+    """Return the main thread's time in line for a processor; 0 when this kernel does not count it."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text("ascii").split()[1]) / 1e9
+    except (FileNotFoundError, IndexError):
+        return 0.0
 
 
 def usages_of(pids: Mapping[str, int]) -> dict[str, Usage]:

@@ -10,9 +10,10 @@ from typing import Any
 import grpc
 
 from bench.fleet.account import sharing, staleness_of
+from bench.fleet.deployment import STORE
 from bench.fleet.run import Outcome
 from bench.fleet.spread import Spread, spreads, typical
-from bench.fleet.stretch import ANSWERED, Stretch
+from bench.fleet.stretch import ANSWERED, Look, Stretch
 from coordinator.local.cluster import COORDINATOR, WORKER
 
 TOLD_SHARE = 0.9
@@ -25,7 +26,8 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     """Return everything as plain JSON values, with what it was measured on. Times are seconds unless named."""
     settings, found = outcome.settings, outcome.published
     steps = [_stretch(step, outcome) for step in outcome.stretches]
-    heard = spreads(outcome.whole.after.figures.news, found.made_at, least_told=round(TOLD_SHARE * outcome.registered))
+    following = TOLD_SHARE * outcome.registered * settings.following_ratio
+    heard = spreads(outcome.whole.after.figures.news, found.made_at, least_told=round(following))
     return {
         "machine": {
             "cores": os.cpu_count(),
@@ -69,6 +71,7 @@ def _stretch(step: Stretch, outcome: Outcome) -> dict[str, Any]:
         "per_second": {name: step.per_second(name) for name in ANSWERED},
         "queued": step.after.queued,
         "loads": {name: step.load(name) for name in step.after.usages},
+        "fullness": {name: step.fullness(name) for name in step.after.usages},
         "generator_load": step.generator_load,
         "durations": {
             what: {name: step.quantile(what, fraction) for name, fraction in QUANTILES.items()}
@@ -102,10 +105,6 @@ def _costs(outcome: Outcome) -> dict[str, Any]:
     step, whole = outcome.stretches[0], outcome.whole
     counts = step.figures.counts
     coordinator, worker = step.cpu_seconds(COORDINATOR), step.cpu_seconds(WORKER)
-    grown = None
-    if COORDINATOR in whole.before.usages:
-        before = outcome.alone.usages[COORDINATOR].resident_bytes
-        grown = (whole.before.usages[COORDINATOR].resident_bytes - before) / max(outcome.registered, 1) / 1024
     merged = step.merged_per_second(outcome.published.made_at, outcome.published.sizes) * step.seconds
     polls = counts["polls"] + counts["long_polls"]
     answers = step.answers_per_second * step.seconds
@@ -114,9 +113,18 @@ def _costs(outcome: Outcome) -> dict[str, Any]:
         "coordinator_cpu_ms_per_answer": _each(coordinator, answers, 1000),
         "coordinator_cpu_ms_per_watch_event": _each(coordinator, counts["watch_events"], 1000),
         "coordinator_cpu_ms_per_upload": _each(coordinator, counts["uploads"], 1000),
-        "coordinator_kib_per_agent": grown,
+        "coordinator_kib_per_agent": _grown(COORDINATOR, outcome.alone, whole.before, outcome.registered, 1 / 1024),
+        "store_bytes_per_agent": _grown(STORE, outcome.alone, whole.before, outcome.registered, 1.0),
+        "store_bytes_per_delta": _grown(STORE, step.before, step.after, counts["acknowledged"], 1.0),
         "worker_cpu_ms_per_merged_delta": _each(worker, merged, 1000),
     }
+
+
+def _grown(process: str, before: Look, after: Look, count: int, scale: float) -> float | None:
+    """Return by how much a process' memory grew for each of so many things, in bytes times `scale`."""
+    if process not in after.usages or not count:
+        return None
+    return scale * (after.usages[process].resident_bytes - before.usages[process].resident_bytes) / count
 
 
 def _each(total: float | None, count: float, scale: float) -> float | None:

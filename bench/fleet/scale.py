@@ -32,26 +32,28 @@ class UnitCosts:
     """What one of each costs: milliseconds of one processor, KiB and bytes of memory.
 
     Attributes:
-        watch_event_ms: Coordinator, to tell one agent of one version.
-        poll_ms: Coordinator, one poll.
+        watch_event_ms: Coordinator, to tell one agent that watches of one version.
+        long_poll_ms: Coordinator, one long poll, from its arrival to its answer.
         delta_ms: Coordinator, all that one small delta takes: two polls or questions, and the upload.
         upload_ms_per_mb, download_ms_per_mb: Coordinator, for each megabyte beyond that.
         agent_kib: Coordinator's memory for an agent that keeps a watch or poll open.
         store_bytes_per_agent: Store's memory for one agent's record.
         store_bytes_per_delta: Store's memory for a delta's record and receipt, its payload not included.
+        merge_ms_per_agent: Worker, for each agent that ever registered, at every merge: it reads the record of each.
         merge_ms: Worker, one small delta.
         merge_ms_per_mb: Worker, for each megabyte beyond that.
     """
 
-    watch_event_ms: float = 0.16
-    poll_ms: float = 0.64
+    watch_event_ms: float = 0.24
+    long_poll_ms: float = 0.65
     delta_ms: float = 6.0
     upload_ms_per_mb: float = 2.0
     download_ms_per_mb: float = 1.0
     agent_kib: float = 30.0
     store_bytes_per_agent: float = 1_000.0
     store_bytes_per_delta: float = 1_500.0
-    merge_ms: float = 3.4
+    merge_ms_per_agent: float = 0.1
+    merge_ms: float = 1.5
     merge_ms_per_mb: float = 2.4
 
 
@@ -65,6 +67,8 @@ class Plan:
         delta_bytes: A delta on the wire.
         adapter_bytes: A version on the wire (fp32), downloaded once before each training.
         version_seconds: Time between versions: a merge takes all deltas that come in it.
+        watching_ratio: Share of agents that watch; the others keep a long poll open.
+        poll_seconds: Longest wait of a long poll.
         kept_merges: Merges whose raw deltas the store keeps (`retention.delta_versions`).
         kept_versions: Versions whose adapters it keeps (`retention.versions`).
         kept_receipts: Deltas whose records and receipts it keeps.
@@ -75,6 +79,8 @@ class Plan:
     delta_bytes: float = 0.92 * MEGA
     adapter_bytes: float = 1.84 * MEGA
     version_seconds: float = 30.0
+    watching_ratio: float = 1.0
+    poll_seconds: float = 60.0
     kept_merges: int = 8
     kept_versions: int = 64
     kept_receipts: int = 1_000_000
@@ -109,16 +115,18 @@ class Needs:
 def needs(plan: Plan, costs: UnitCosts) -> Needs:
     """Return what a fleet needs."""
     deltas = plan.agents / plan.cycle_seconds
-    told = plan.agents / plan.version_seconds
+    watching, polling = plan.agents * plan.watching_ratio, plan.agents * (1 - plan.watching_ratio)
+    answered = polling / min(plan.version_seconds, plan.poll_seconds)
+    told_ms = (watching * costs.watch_event_ms / plan.version_seconds) + answered * costs.long_poll_ms
     uploaded, downloaded = deltas * plan.delta_bytes, deltas * plan.adapter_bytes
     milliseconds = (
-        told * costs.watch_event_ms
+        told_ms
         + deltas * costs.delta_ms
         + uploaded / MEGA * costs.upload_ms_per_mb
         + downloaded / MEGA * costs.download_ms_per_mb
     )
     cores = milliseconds / 1000
-    news_seconds = plan.agents * costs.watch_event_ms / 1000
+    news_seconds = (watching * costs.watch_event_ms + polling * costs.long_poll_ms) / 1000
     merged_at_once = deltas * plan.version_seconds
     store_bytes = (
         plan.agents * costs.store_bytes_per_agent
@@ -126,12 +134,13 @@ def needs(plan: Plan, costs: UnitCosts) -> Needs:
         + merged_at_once * (1 + plan.kept_merges) * plan.delta_bytes
         + plan.kept_versions * plan.adapter_bytes
     )
-    worker = deltas * (costs.merge_ms + plan.delta_bytes / MEGA * costs.merge_ms_per_mb) / 1000
+    delta_merge_ms = costs.merge_ms + plan.delta_bytes / MEGA * costs.merge_ms_per_mb
+    worker = (deltas * delta_merge_ms + plan.agents * costs.merge_ms_per_agent / plan.version_seconds) / 1000
     return Needs(
         plan=plan,
         deltas_per_second=deltas,
         deltas_per_merge=merged_at_once,
-        told_per_second=told,
+        told_per_second=watching / plan.version_seconds + answered,
         coordinator_cores=cores,
         coordinators=max(1, math.ceil(cores / BUSY_RATIO), math.ceil(news_seconds / NEWS_SECONDS)),
         coordinator_bytes=plan.agents * costs.agent_kib * 1024,

@@ -42,7 +42,9 @@ class FleetSettings:
         bandwidth_sigma: Its spread over agents.
         dropout_ratio: Chance that an agent vanishes after a training, without a word and without sending its delta.
         offline_seconds: Mean absence, exponential.
-        watching_ratio: Share of agents that watch; the others keep a long poll open.
+        following_ratio: Share of agents that keep a watch or a long poll open and so hear of each version at once; the
+            others ask when they begin a training, as the agent of this repository does.
+        watching_ratio: Share of those that watch; the others keep a long poll open.
         poll_seconds: Longest wait of a long poll.
         download_ratio: Chance that an agent downloads a version it begins from; otherwise it only learns of it.
         parameters: Elements of a delta (bf16 on the wire).
@@ -69,6 +71,7 @@ class FleetSettings:
     bandwidth_sigma: float = 0.7
     dropout_ratio: float = 0.02
     offline_seconds: float = 20.0
+    following_ratio: float = 1.0
     watching_ratio: float = 0.5
     poll_seconds: float = 10.0
     download_ratio: float = 0.01

@@ -19,7 +19,7 @@ class Look:
     Attributes:
         at: Unix seconds.
         figures: Of all agents.
-        busiest_seconds: Processor time of the busiest process that drives agents.
+        busiest_seconds: Time that the busiest process which drives agents ran, or would have had it got a processor.
         usages: Of the deployment's processes, as far as they are on this machine.
         head: The newest version's number.
         queued: Deltas that wait to be merged.
@@ -62,7 +62,7 @@ class Stretch:
 
     @property
     def generator_load(self) -> float:
-        """Processor time of the busiest process that drives agents, per second: near 1, it is what limits."""
+        """How much of the time the busiest process that drives agents ran or wanted to: near 1, it is what limits."""
         return (self.after.busiest_seconds - self.before.busiest_seconds) / self.seconds
 
     def cpu_seconds(self, process: str) -> float | None:
@@ -75,6 +75,18 @@ class Stretch:
         """Return the same per second."""
         cpu_seconds = self.cpu_seconds(process)
         return None if cpu_seconds is None else cpu_seconds / self.seconds
+
+    def in_line(self, process: str) -> float | None:
+        """Return how much of the time a process was ready to run and had no processor."""
+        if process not in self.after.usages:
+            return None
+        waited = self.after.usages[process].waited_seconds - self.before.usages[process].waited_seconds
+        return waited / self.seconds
+
+    def fullness(self, process: str) -> float | None:
+        """Return how much of the time a process ran or wanted to."""
+        load, in_line = self.load(process), self.in_line(process)
+        return None if load is None or in_line is None else load + in_line
 
     def quantile(self, what: str, fraction: float) -> float | None:
         """Return a quantile of calls of a kind, in seconds."""

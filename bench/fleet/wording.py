@@ -29,7 +29,8 @@ def _heads(found: Mapping[str, Any]) -> list[str]:
     return [
         f"{found['registered']} agents registered, {settings['processes']} processes with {settings['connections']} "
         f"connections each; {settings['download_ratio']:.0%} of bases downloaded, of the others agents only learnt; "
-        f"{settings['watching_ratio']:.0%} watch, the others keep a long poll of {settings['poll_seconds']:g} s open.",
+        f"{settings['following_ratio']:.0%} follow the head: {settings['watching_ratio']:.0%} of them watch, the "
+        f"others keep a long poll of {settings['poll_seconds']:g} s open.",
         f"{machine['cores']} virtual CPUs shared by the load generator and the deployment.",
     ]
 
@@ -37,7 +38,7 @@ def _heads(found: Mapping[str, Any]) -> list[str]:
 def _curve(found: Mapping[str, Any]) -> list[str]:
     header = ("rate", "offered/s", "acked/s", "merged/s", "versions/s", "polls/s", "told/s", "queued")
     loads = list(found["stretches"][0]["loads"])
-    rows = [(*header, *(f"{name} CPU" for name in loads), "driver CPU")]
+    rows = [(*header, *loads, "driver")]
     for step in found["stretches"]:
         per_second = step["per_second"]
         told = per_second["watch_events"] + per_second["long_polls"]
@@ -51,9 +52,10 @@ def _curve(found: Mapping[str, Any]) -> list[str]:
             f"{told:.1f}",
             str(step["queued"]),
         ]
-        loads_now = [f"{step['loads'][name]:.2f}" for name in loads]
+        loads_now = [f"{step['loads'][name]:.2f}/{step['fullness'][name]:.2f}" for name in loads]
         rows.append((*row, *loads_now, f"{step['generator_load']:.2f}"))
     lines = _aligned(rows)
+    lines.append("processes: processor time per second / the same with the time in line for one; driver: the latter")
     if found["knee"] is not None:
         knee = found["knee"]
         at = found["stretches"][knee["index"]]

@@ -19,7 +19,7 @@ def step(acknowledged: int, *, factor: float = 1.0, poll_seconds: float = 0.01, 
 
 
 def look(at: float, figures: Figures, cpu_seconds: float) -> Look:
-    usage = Usage(cpu_seconds=cpu_seconds, resident_bytes=0)
+    usage = Usage(cpu_seconds=cpu_seconds, waited_seconds=0.0, resident_bytes=0)
     return Look(at=at, figures=figures, busiest_seconds=0.0, usages={"coordinator": usage}, head=0, queued=0)
 
 

@@ -29,7 +29,7 @@ def look(at: float, polls: int, *, local: bool) -> Look:
         figures.took("polls", 0.002)
         figures.learnt(0, 1, at=2.5)
         figures.learnt(0, 1, at=3.0)
-    usage = Usage(cpu_seconds=polls / 10, resident_bytes=polls << 20)
+    usage = Usage(cpu_seconds=polls / 10, waited_seconds=polls / 20, resident_bytes=polls << 20)
     return Look(
         at=at,
         figures=figures,
@@ -67,6 +67,7 @@ def test_a_summary_is_plain_and_says_what_was_found() -> None:
     assert step["acknowledged_per_second"] == 1.0
     assert step["merged_per_second"] == 0.2
     assert step["loads"]["coordinator"] == 0.1
+    assert step["fullness"]["coordinator"] == pytest.approx(0.15)
     assert found["news"]["medians"]["last"] == 1.0
     assert found["costs"]["coordinator_cpu_seconds_per_thousand_polls"] == pytest.approx(100.0)
     assert found["costs"]["coordinator_kib_per_agent"] == 512.0

@@ -10,8 +10,9 @@ from alignfed.errors import RequestInvalid
 from bench.fleet.scale import NEWS_SECONDS, Plan, UnitCosts, breaking_points, needs, regional, sums
 
 COSTS = UnitCosts(
-    watch_event_ms=0.1, delta_ms=5.0, upload_ms_per_mb=2.0, download_ms_per_mb=1.0, agent_kib=32.0,
-    store_bytes_per_agent=1000.0, store_bytes_per_delta=1000.0, merge_ms=4.0, merge_ms_per_mb=2.0,
+    watch_event_ms=0.1, long_poll_ms=0.5, delta_ms=5.0, upload_ms_per_mb=2.0, download_ms_per_mb=1.0, agent_kib=32.0,
+    store_bytes_per_agent=1000.0, store_bytes_per_delta=1000.0, merge_ms_per_agent=0.1, merge_ms=4.0,
+    merge_ms_per_mb=2.0,
 )  # fmt: skip
 PLAN = Plan(agents=6000, cycle_seconds=600.0, delta_bytes=1e6, adapter_bytes=2e6, version_seconds=60.0)
 
@@ -25,10 +26,16 @@ def test_sums_are_what_they_say() -> None:
     assert found.download_bytes_per_second == 20e6
     # 100 tellings, 10 deltas, 10 MB up and 20 MB down each second
     assert found.coordinator_cores == pytest.approx((100 * 0.1 + 10 * 5.0 + 10 * 2.0 + 20 * 1.0) / 1000)
-    assert found.worker_load == pytest.approx(10 * (4.0 + 2.0) / 1000)
-    assert found.cpu_seconds_per_version == pytest.approx((0.1 + 0.06) * 60)
+    assert found.worker_load == pytest.approx((10 * (4.0 + 2.0) + 100 * 0.1) / 1000)
+    assert found.cpu_seconds_per_version == pytest.approx((0.1 + 0.07) * 60)
     assert found.moved_bytes_per_version == 1.8e9
     assert found.store_bytes == pytest.approx(6e6 + 1e9 + 600 * 9 * 1e6 + 64 * 2e6)
+
+
+def test_agents_that_poll_cost_more_than_those_that_watch() -> None:
+    polling = needs(dataclasses.replace(PLAN, watching_ratio=0.0, poll_seconds=30.0), COSTS)
+    assert polling.told_per_second == 200.0
+    assert polling.coordinator_cores == pytest.approx(needs(PLAN, COSTS).coordinator_cores + (200 * 0.5 - 10) / 1000)
 
 
 def test_ten_times_the_agents_need_ten_times_the_processors() -> None:

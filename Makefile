@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Flower's own environment, for `make bench-flower` only.
+FLOWER_VENV := .venv-flower
 
 # Where torch comes from. The default is the CPU build, a tenth of the size of the CUDA one. For an NVIDIA GPU:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cu128
@@ -20,6 +22,8 @@ AGENTS   ?=
 SETTLE   ?=
 # Further options of `alignfed bench speed`.
 BENCH    ?=
+# Further options of `alignfed bench flower`, for example FLOWER="--rounds 9".
+FLOWER   ?=
 # Further options of `alignfed up`, for example UP="--resume" or UP="--slowdown 1 --slowdown 8".
 UP       ?=
 # make bench-fleet: how long it measures, and further options, for example FLEET="--knee --train-seconds 5".
@@ -33,7 +37,7 @@ SOAK     ?=
 PYTEST   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-full bench-fleet settle settle-quick check format proto docs dashboards clean
+.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-full bench-fleet bench-flower settle settle-quick check format proto docs dashboards clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -116,6 +120,15 @@ bench-full: setup ## The same with three times the rounds
 bench-fleet: setup ## Thousands of light agents against a deployment here: AGENTS=10000, SECONDS=60; FLEET= changes it
 	@$(BIN)/alignfed bench fleet $(if $(AGENTS),--agents $(AGENTS)) --seconds $(SECONDS) $(FLEET)
 
+$(FLOWER_VENV)/.flower:
+	@# apart from ours: its dependencies are pinned, and nothing of AlignFed needs it
+	@$(PYTHON) -m venv $(FLOWER_VENV)
+	@$(FLOWER_VENV)/bin/python -m pip --disable-pip-version-check --quiet install 'flwr>=1.42,<2'
+	@touch $@
+
+bench-flower: setup $(FLOWER_VENV)/.flower ## The same payloads through AlignFed and through Flower, in turns; FLOWER= changes it
+	@$(BIN)/alignfed bench flower --flower $(FLOWER_VENV)/bin/python $(FLOWER)
+
 settle: setup ## Settle what alignment is worth against every rival, on a simulated fleet: hours; SETTLE= changes it
 	@$(BIN)/alignfed bench settle --tune $(SETTLE)
 
@@ -144,5 +157,5 @@ docs: setup-dev ## Generate docs/configuration.md, docs/metrics.md and the Prome
 dashboards: setup-dev ## Generate deploy/grafana/dashboards/*.json from deploy/grafana/*.py
 	@$(BIN)/python -m deploy.grafana.build
 
-clean: ## Remove .venv, caches and the demo's runs
-	rm -rf $(VENV) .alignfed runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove .venv, Flower's environment, caches and the demo's runs
+	rm -rf $(VENV) $(FLOWER_VENV) .alignfed runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bench.cli.fleet import fleet_command
+from bench.cli.flower import flower_command
 from bench.cli.settle import settle_command
 from bench.cli.speed import speed_command
 
@@ -15,5 +16,6 @@ def bench_group() -> None:
 
 
 bench_group.add_command(fleet_command)
+bench_group.add_command(flower_command)
 bench_group.add_command(settle_command)
 bench_group.add_command(speed_command)

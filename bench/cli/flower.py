@@ -1,0 +1,64 @@
+"""`alignfed bench flower`: the same payloads through AlignFed and through Flower, on this machine in turns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from alignfed.settings import exit_codes
+from bench.flower.contest import CLIENTS, ROUNDS, measure, tiny_contests
+from bench.flower.goals import CONTESTS
+from bench.flower.installed import find_flower
+from bench.flower.report import summary
+from bench.speed.report import table
+
+
+@click.command("flower", short_help="How much faster than Flower payloads are taken in and merged.")
+@click.option(
+    "--flower",
+    "python",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path(".venv-flower/bin/python"),
+    show_default=True,
+    help="An interpreter that has Flower; `make bench-flower` makes this one.",
+)
+@click.option("--clients", type=click.IntRange(1, 64), default=CLIENTS, show_default=True, help="Clients of a merge.")
+@click.option("--rounds", type=click.IntRange(min=1), default=ROUNDS, show_default=True, help="Rounds that count.")
+@click.option("--quick", is_flag=True, help="One round of tiny payloads: shows that it works, its ratios say nothing.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs/flower"),
+    show_default=True,
+    help="Where the figures go, as flower.json.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON instead of a table.")
+def flower_command(python: Path, clients: int, rounds: int, quick: bool, out: Path, as_json: bool) -> None:
+    """Carry the same fp32 tensors by AlignFed and by Flower's own code, in turn on this machine.
+
+    Uploads are one client's; merges are those of all --clients, from the first byte to a published version here, to
+    the aggregate in the ServerApp there. docs/speed.md says what is compared, and what is unfair to whom. A goal that
+    is not reached is a result, not an error.
+    """
+    with exit_codes():
+        flower = find_flower(python)
+        rows = measure(
+            flower,
+            clients=clients,
+            rounds=1 if quick else rounds,
+            contests=tiny_contests() if quick else CONTESTS,
+            say=lambda line: click.echo(line, err=True),
+        )
+        figures = summary(rows, flower, clients=clients, tiny=quick)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "flower.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    if as_json:
+        click.echo(json.dumps(figures))
+    else:
+        click.echo(table(rows))
+        click.echo(
+            f"Flower {flower.versions['flwr']} on Python {flower.versions['python']}, {clients} clients of a merge"
+        )
+    click.echo(f"figures: {out / 'flower.json'}", err=True)

@@ -52,7 +52,7 @@ _DEFAULTS = ServiceConfig()
     "--max-active-uploads",
     type=click.IntRange(min=1),
     default=_DEFAULTS.max_active_uploads,
-    help="Chunks of uploads stored at a time.",
+    help="Uploads that move a chunk into the store at a time, beside those whose agents are slow.",
 )
 @click.option(
     "--upload-memory-bytes",

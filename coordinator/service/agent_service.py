@@ -157,7 +157,9 @@ class AgentServicer(rpc.AgentServiceServicer):
 async def _upload_messages(context: Context) -> AsyncGenerator[UploadMessage, None]:
     while (message := await context.read()) is not EOF:
         if isinstance(message, ChunkData):  # as nearly all are, see `rpc.parsing`
-            yield message
+            handed = [message]
+            del message  # nor is a chunk kept here while the next one arrives
+            yield handed.pop()
             continue
         match message.WhichOneof("part"):
             case "header":

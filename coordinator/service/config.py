@@ -17,7 +17,7 @@ class ServiceConfig:
         tls_certificate_file: PEM chain; empty for plaintext.
         tls_key_file: PEM private key of the certificate.
         tls_client_ca_file: PEM authorities that must have signed every client's certificate; empty to ask for none.
-        max_active_uploads: Chunks of uploads stored at a time. Uploads that wait for their agents do not count.
+        max_active_uploads: Uploads that move a chunk into the store at a time, beside those whose agents are slow.
         upload_memory_bytes: Memory of all open uploads; each may hold one chunk.
         max_waiting_uploads: Uploads that may wait for memory; each may fill one flow-control window (256 KiB).
         upload_wait_seconds: How long an upload without a deadline waits for memory.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
@@ -28,6 +27,7 @@ from coordinator.service.caches.unfinished import Unfinished
 from coordinator.service.config import ServiceConfig
 from coordinator.service.transfers.gate import UploadGate
 from coordinator.service.transfers.payloads import PayloadWriter
+from coordinator.service.transfers.turns import Turn, Turns
 from coordinator.service.transfers.upload_journal import UploadEntry, UploadJournal
 from coordinator.service.transfers.welcome import Welcome
 
@@ -90,7 +90,7 @@ class Uploads:
     def __init__(self, ports: UploadPorts, config: ServiceConfig) -> None:
         self._ports = ports
         self._config = config
-        self._storing = asyncio.Semaphore(config.max_active_uploads)
+        self._turns = Turns(config.max_active_uploads)
         self._gate = UploadGate(
             memory_bytes=config.upload_memory_bytes,
             line=config.max_waiting_uploads,
@@ -198,13 +198,13 @@ class Uploads:
         )
         self._ports.unfinished.begun(delta.federation, delta.payload.blob_id, delta.agent_id)
         await writer.open(delta.federation, at=clock.now())
-        while (message := await self._next(messages)) is not None:
-            if isinstance(message, DeltaHeader):
-                raise HeaderRepeated("the upload sent a second header: open one stream per delta")
-            async with self._storing:  # not held while the agent takes its time
-                await writer.write(message)
-            entry.stored(len(message.data))
-            self._ports.store_room.stored(len(message.data))
+        with self._turns.turn() as turn:
+            while (chunk := await self._next_chunk(messages, turn)) is not None:
+                async with turn.storing():
+                    await writer.write(chunk)
+                entry.stored(len(chunk.data))
+                self._ports.store_room.stored(len(chunk.data))
+                del chunk  # its megabyte must not wait with this upload for the next one
         try:
             await writer.finish()
         except PayloadDigestMismatch:
@@ -236,10 +236,13 @@ class Uploads:
         seconds = self._config.store_timeout_seconds
         return within(seconds, lambda: store_silent(seconds))
 
-    async def _next(self, messages: AsyncIterator[UploadMessage]) -> UploadMessage | None:
+    async def _next_chunk(self, messages: AsyncIterator[UploadMessage], turn: Turn) -> ChunkData | None:
         seconds = self._config.progress_timeout_seconds
-        async with self._gate.awaiting_message(seconds, lambda: _stalled(seconds)):
-            return await anext(messages, None)
+        async with turn.reading(), self._gate.awaiting_message(seconds, lambda: _stalled(seconds)):
+            message = await anext(messages, None)
+        if isinstance(message, DeltaHeader):
+            raise HeaderRepeated("the upload sent a second header: open one stream per delta")
+        return message
 
     def _patience(self, deadline_seconds: float | None) -> float:
         if deadline_seconds is None:

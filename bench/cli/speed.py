@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from alignfed.settings import exit_codes
+from bench.speed.plot import draw
 from bench.speed.report import summary, table
 from bench.speed.suite import FULL, PARAMETERS_STEP, PARTS, SHORT, measure
 
@@ -27,7 +28,7 @@ from bench.speed.suite import FULL, PARAMETERS_STEP, PARTS, SHORT, measure
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("runs/speed"),
     show_default=True,
-    help="Where the figures go, as speed.json.",
+    help="Where the figures go, as speed.json and speed.png.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON instead of a table.")
 def speed_command(
@@ -51,5 +52,6 @@ def speed_command(
         figures = summary(rows)
         out.mkdir(parents=True, exist_ok=True)
         (out / "speed.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+        draw(rows, out / "speed.png")
     click.echo(json.dumps(figures) if as_json else table(rows))
-    click.echo(f"figures: {out / 'speed.json'}", err=True)
+    click.echo(f"figures: {out / 'speed.json'}; drawn: {out / 'speed.png'}", err=True)

@@ -59,11 +59,19 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A goal and what was measured, round by round: ours and the ceiling one after the other."""
+    """A goal and what was measured, round by round: ours and the ceiling one after the other.
+
+    Attributes:
+        goal: What was measured.
+        ours: Our figure of each round.
+        ceilings: The ceiling's.
+        curve: How ours grows: pairs of how much (uploads at once) and the figure then; empty where it was not asked.
+    """
 
     goal: Goal
     ours: tuple[float, ...]
     ceilings: tuple[float, ...]
+    curve: tuple[tuple[float, float], ...] = ()
 
     @property
     def ratio(self) -> Spread:

@@ -42,7 +42,7 @@ def measure_memory(folder: Path, *, parameters: int, uploads: tuple[int, ...], s
         payload = delta.meta.total_bytes / MEGA
         say(f"{number} uploads of {payload:.0f} MB at once: the coordinator held {peaks[number]:.0f} MB at most")
     return [
-        Row(goal=MEMORY, ours=(peaks[MANY],), ceilings=(ALLOWED_MEGABYTES,)),
+        Row(goal=MEMORY, ours=(peaks[MANY],), ceilings=(ALLOWED_MEGABYTES,), curve=tuple(peaks.items())),
         Row(goal=MEMORY_GROWTH, ours=(peaks[MANY],), ceilings=(peaks[FEW],)),
     ]
 

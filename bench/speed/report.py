@@ -50,6 +50,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
                 "ceilings": list(row.ceilings),
                 "ratio": {"median": row.ratio.median, "low": row.ratio.low, "high": row.ratio.high},
                 "reached": row.reached,
+                "curve": [list(point) for point in row.curve],
             }
             for row in rows
         ],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from bench.speed.goals import BARE_UPLOAD, GOALS, MERGE_FP32, UPLOAD, Goal, Row, Spread
+from bench.speed.plot import draw, margin
 from bench.speed.report import summary, table
 from bench.speed.rounds import compare
 
@@ -54,6 +56,24 @@ def test_reports_say_which_goals_fall_short() -> None:
     assert "pass" in second
     goals = json.loads(json.dumps(summary(rows)))["goals"]
     assert [(goal["number"], goal["reached"]) for goal in goals] == [("1", False), ("4", True)]
+
+
+def test_a_margin_is_above_one_where_a_goal_is_reached() -> None:
+    upload = Row(goal=UPLOAD, ours=(90.0,), ceilings=(100.0,))
+    merge = Row(goal=MERGE_FP32, ours=(3.4,), ceilings=(1.0,))
+    assert margin(upload, 0.9) == pytest.approx(1.5)
+    assert margin(merge, 3.4) == pytest.approx(0.5)
+
+
+def test_figures_are_drawn(tmp_path: Path) -> None:
+    rows = [
+        Row(goal=UPLOAD, ours=(50.0, 70.0), ceilings=(100.0, 100.0)),
+        Row(goal=MEMORY, ours=(190.0,), ceilings=(200.0,), curve=((1, 80.0), (8, 100.0), (64, 190.0))),
+    ]
+    draw(rows, tmp_path / "speed.png")
+    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+    draw([], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_goals_have_numbers_of_their_own() -> None:

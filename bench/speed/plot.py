@@ -65,6 +65,6 @@ def _draw_curve(axes: Any, row: Row) -> None:
     axes.plot(amounts, figures, marker="o", color="#0072B2")
     axes.axhline(row.ceilings[0], color="black", linestyle="--", linewidth=1)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("at once")
+    axes.set_xlabel("uploads at once")
     axes.set_ylabel(row.goal.unit)
     axes.set_title(row.goal.what, fontsize=8)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.speed.goals import BARE_UPLOAD, GOALS, MERGE_FP32, UPLOAD, Goal, Row, Spread
+from bench.speed.goals import BARE_UPLOAD, GOALS, MEMORY, MERGE_FP32, UPLOAD, Goal, Row, Spread
 from bench.speed.plot import draw, margin
 from bench.speed.report import summary, table
 from bench.speed.rounds import compare

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from alignfed.settings import exit_codes
 from bench.speed.plot import draw
+from bench.speed.profiles import profiles_in
 from bench.speed.report import summary, table
 from bench.speed.suite import FULL, PARAMETERS_STEP, PARTS, SHORT, measure
 
@@ -30,9 +32,16 @@ from bench.speed.suite import FULL, PARAMETERS_STEP, PARTS, SHORT, measure
     show_default=True,
     help="Where the figures go, as speed.json and speed.png.",
 )
+@click.option("--profile", is_flag=True, help="Also profile the coordinators (py-spy), into profiles/ there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON instead of a table.")
 def speed_command(
-    full: bool, parts: tuple[str, ...], rounds: int | None, parameters: int | None, out: Path, as_json: bool
+    full: bool,
+    parts: tuple[str, ...],
+    rounds: int | None,
+    parameters: int | None,
+    out: Path,
+    profile: bool,
+    as_json: bool,
 ) -> None:
     """Measure transfers, memory, polls, watches and merges, in turn with ceilings of this machine in the same run.
 
@@ -47,7 +56,7 @@ def speed_command(
         parameters=wanted,
         uploaded_parameters=min(wanted, size.uploaded_parameters),
     )
-    with exit_codes():
+    with exit_codes(), profiles_in(out / "profiles") if profile else nullcontext():
         rows = measure(size, parts=parts or tuple(PARTS), say=lambda line: click.echo(line, err=True))
         figures = summary(rows)
         out.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import torch
 from alignfed.codec import encode
 from alignfed.errors import CoordinatorUnreachable, LocalProcessFailed
 from alignfed.plan import BaseModel, Calibration, Encoding, FederationPlan, Lora, TensorSpec
+from bench.speed.profiles import profiled
 from bench.speed.servers import READY
 from coordinator.cli.operator_client import OperatorClient
 from coordinator.cli.tls import ClientTls
@@ -136,7 +137,8 @@ def _serving(supervisor: Supervisor, program: Program, client: OperatorClient, p
         with client:
             while not _created(client, plan):
                 _wait(supervisor, deadline, program.name)
-        yield
+        with profiled(program.name, supervisor.pids()[program.name]):
+            yield
     finally:
         supervisor.stop([program.name])
 

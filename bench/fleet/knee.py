@@ -13,6 +13,8 @@ LEAST_GROWTH = 1.1
 FULL = 0.9
 """A process that runs, or waits for a processor, this much of the time can do no more: it is one thread but for its
 libraries."""
+NO_ROOM = ("QUEUE_FULL", "AGENT_OVER_QUOTA", "UPLOADS_BUSY", "STORE_FULL")
+"""Refusals that say that too much waits; others say that a delta was not wanted."""
 MOST_STEPS = 10
 
 
@@ -74,7 +76,7 @@ def limit_of(step: Stretch) -> str:
             full.append(f"the {name}'s processor (it had {load:.2f} of one and wanted {fullness:.2f})")
     if step.generator_load >= FULL:
         full.append(f"the busiest process that drives agents ({step.generator_load:.2f}): start more with --processes")
-    refused = sum(step.figures.refusals.values())
+    refused = sum(step.figures.refusals[reason] for reason in NO_ROOM)
     if step.figures.counts["paced_waits"] or refused:
         full.append(
             f"the queue ({step.after.queued} deltas wait; {step.figures.counts['paced_waits']} times the coordinator "

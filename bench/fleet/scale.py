@@ -34,9 +34,9 @@ class UnitCosts:
     Attributes:
         watch_event_ms: Coordinator, to tell one agent that watches of one version.
         long_poll_ms: Coordinator, one long poll, from its arrival to its answer.
-        delta_ms: Coordinator, all that one small delta takes: two polls or questions, and the upload.
+        delta_ms: Coordinator, all that one small delta takes: a poll, two or three questions, and the upload.
         upload_ms_per_mb, download_ms_per_mb: Coordinator, for each megabyte beyond that.
-        agent_kib: Coordinator's memory for an agent that keeps a watch or poll open.
+        agent_kib: Coordinator's memory for an agent that keeps a connection and a watch or poll open.
         store_bytes_per_agent: Store's memory for one agent's record.
         store_bytes_per_delta: Store's memory for a delta's record and receipt, its payload not included.
         merge_ms_per_agent: Worker, for each agent that ever registered, at every merge: it reads the record of each.
@@ -46,15 +46,15 @@ class UnitCosts:
 
     watch_event_ms: float = 0.24
     long_poll_ms: float = 0.65
-    delta_ms: float = 6.0
-    upload_ms_per_mb: float = 2.0
+    delta_ms: float = 10.0
+    upload_ms_per_mb: float = 6.8
     download_ms_per_mb: float = 1.0
-    agent_kib: float = 30.0
-    store_bytes_per_agent: float = 1_000.0
-    store_bytes_per_delta: float = 1_500.0
+    agent_kib: float = 45.0
+    store_bytes_per_agent: float = 3_500.0
+    store_bytes_per_delta: float = 2_000.0
     merge_ms_per_agent: float = 0.1
     merge_ms: float = 1.5
-    merge_ms_per_mb: float = 2.4
+    merge_ms_per_mb: float = 11.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

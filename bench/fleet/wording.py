@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -91,8 +92,7 @@ def _ends(found: Mapping[str, Any]) -> list[str]:
         f"{account['unanswered']} sent without an answer",
         "refusals (answers, not failures): " + _counts(found["refusals"]),
         "calls without an answer: " + _counts(found["failures"]),
-        "staleness of merged deltas: "
-        + _counts({f"{versions} versions": count for versions, count in found["staleness_versions"].items()}),
+        "staleness of merged deltas in versions: " + _staleness(found["staleness_versions"]),
         *_aligned(
             [
                 ("tier", "agents", "share", "merges", "of all", "Jain", "Gini"),
@@ -119,6 +119,15 @@ def _ends(found: Mapping[str, Any]) -> list[str]:
             f"{_plain(costs['worker_cpu_ms_per_merged_delta'])} ms per merged delta"
         )
     return lines
+
+
+def _staleness(counts: Mapping[str, int]) -> str:
+    """Return quantiles: a run of many versions has too many values to list."""
+    each = [int(versions) for versions, count in counts.items() for _ in range(count)]
+    if not each:
+        return "none"
+    p50, p95 = (each[math.ceil(fraction * len(each)) - 1] for fraction in (0.5, 0.95))
+    return f"p50 {p50}, p95 {p95}, most {each[-1]}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -78,7 +78,7 @@ def test_a_summary_is_plain_and_says_what_was_found() -> None:
 def test_people_are_told_the_same(local: bool) -> None:
     found = summary(outcome(local=local))
     told = text(found)
-    for part in ("lost 0, doubled 0", "QUEUE_FULL 11", "1 versions 1", "virtual CPUs"):
+    for part in ("lost 0, doubled 0", "QUEUE_FULL 11", "p50 1, p95 1, most 1", "virtual CPUs"):
         assert part in told
     assert ("per connected agent" in told) is local
     assert markdown(found, command="alignfed bench fleet").startswith("# Fleet report\n\n`alignfed bench fleet`")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from alignfed.errors import RequestInvalid
 from bench.fleet.scale import NEWS_SECONDS, Plan, UnitCosts, breaking_points, needs, regional, sums
 
+PAGE = Path(__file__).parents[3] / "docs" / "scale.md"
 COSTS = UnitCosts(
     watch_event_ms=0.1, long_poll_ms=0.5, delta_ms=5.0, upload_ms_per_mb=2.0, download_ms_per_mb=1.0, agent_kib=32.0,
     store_bytes_per_agent=1000.0, store_bytes_per_delta=1000.0, merge_ms_per_agent=0.1, merge_ms=4.0,
@@ -77,3 +79,8 @@ def test_the_tables_have_a_column_for_each_fleet() -> None:
 def test_costs_that_mean_nothing_are_refused(values: dict[str, dict[str, object]]) -> None:
     with pytest.raises(RequestInvalid):
         sums([1], values=values, agents_per_region=1)
+
+
+def test_the_page_says_what_the_command_prints() -> None:
+    printed = sums([10_000, 100_000, 1_000_000], values={}, agents_per_region=1000)
+    assert printed in PAGE.read_text("utf-8"), "paste what `alignfed bench fleet --plan 10000 ...` prints"

@@ -29,4 +29,5 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):
         return False
     settings = ((_ARENA_MAX, 1), (_TRIM_THRESHOLD, KEPT_BYTES), (_MMAP_THRESHOLD, MAPPED_BYTES))
-    return all([mallopt(*setting) for setting in settings])
+    taken = [mallopt(*setting) for setting in settings]  # each is worth having without the others
+    return all(taken)

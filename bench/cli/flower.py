@@ -44,20 +44,22 @@ def flower_command(python: Path, clients: int, rounds: int, quick: bool, out: Pa
     """
     with exit_codes():
         flower = find_flower(python)
-        rows = measure(
+        found = measure(
             flower,
             clients=clients,
             rounds=1 if quick else rounds,
             contests=tiny_contests() if quick else CONTESTS,
             say=lambda line: click.echo(line, err=True),
         )
-        figures = summary(rows, flower, clients=clients, tiny=quick)
+        figures = summary(found, flower, clients=clients, tiny=quick)
         out.mkdir(parents=True, exist_ok=True)
         (out / "flower.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     if as_json:
         click.echo(json.dumps(figures))
     else:
-        click.echo(table(rows))
+        click.echo(table([it.row for it in found]))
+        for it in found:
+            click.echo(f"{it.row.goal.number:<5}{it.costs}")
         click.echo(
             f"Flower {flower.versions['flwr']} on Python {flower.versions['python']}, {clients} clients of a merge"
         )

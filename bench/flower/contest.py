@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +23,26 @@ CLIENTS = 4
 ROUNDS = 5
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Processor seconds of each process in a round, medians."""
+
+    ours: Mapping[str, float]
+    theirs: Mapping[str, float]
+
+    def __str__(self) -> str:
+        mine, others = sum(self.ours.values()), sum(self.theirs.values())
+        return f"{mine:.3g} s of processor time, against {others:.3g} s ({others / mine:.1f} times as much)"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was measured for one goal."""
+
+    row: Row
+    costs: Costs
+
+
 def measure(
     flower: Flower,
     *,
@@ -29,7 +50,7 @@ def measure(
     rounds: int = ROUNDS,
     contests: tuple[Contest, ...] = CONTESTS,
     say: Callable[[str], None],
-) -> list[Row]:
+) -> list[Found]:
     """Measure uploads of one client, and what `clients` of them upload until it is merged.
 
     Both deployments run all the time and idle while the other is measured.
@@ -51,14 +72,23 @@ def measure(
         ours = Ours(stack, supervisor, Path(folder) / "ours", payloads, clients)
         say(f"starting a SuperLink, a ServerApp and {clients} clients of Flower {flower.versions['flwr']}")
         theirs = Rival(stack, supervisor, Path(folder) / "flower", flower, clients)
-        rows = []
+        found = []
         for it in contests:
-            one = functools.partial(ours.upload, it.payload), functools.partial(theirs.upload, it.payload)
-            rows.append(compare(it.upload, *one, rounds=rounds, say=say))
+            kinds = [(it.upload, ours.upload, theirs.upload)]
             if it.merge is not None:
-                all_of_them = functools.partial(ours.merge, it.payload), functools.partial(theirs.merge, it.payload)
-                rows.append(compare(it.merge, *all_of_them, rounds=rounds, say=say))
-    return sorted(rows, key=lambda row: row.goal.number)
+                kinds.append((it.merge, ours.merge, theirs.merge))
+            for goal, mine, others in kinds:
+                one, other = functools.partial(mine, it.payload), functools.partial(others, it.payload)
+                row = compare(goal, one, other, rounds=rounds, say=say)
+                costs = Costs(ours=_medians(ours.meter.take()), theirs=_medians(theirs.meter.take()))
+                found.append(Found(row=row, costs=costs))
+                say(f"goal {goal.number}: {costs}")
+    return sorted(found, key=lambda it: it.row.goal.number)
+
+
+def _medians(readings: list[Mapping[str, float]]) -> dict[str, float]:
+    """Return each process's median, without the round that warms up."""
+    return {name: statistics.median(reading[name] for reading in readings[1:]) for name in readings[0]}
 
 
 def tiny_contests() -> tuple[Contest, ...]:

@@ -13,6 +13,7 @@ from alignfed.codec import encode
 from alignfed.errors import LocalProcessFailed
 from alignfed.plan import Encoding
 from bench.flower.payloads import Payload
+from bench.flower.processor import Meter
 from bench.flower.switchboard import Peer, Switchboard
 from bench.speed.started import START_SECONDS, coordinator_with
 from coordinator.backends.embedded import EmbeddedValkey
@@ -65,6 +66,7 @@ class Ours:
         self._agents = [_agent(number, supervisor, switchboard, server.address, folder) for number in range(clients)]
         for agent in self._agents:
             stack.callback(agent.end)
+        self.meter = Meter({**supervisor.pids(), "store": store.pid})
         self._watchers = {}
         for it in payloads:
             watcher = CoordinatorClient(server.address, federation=_merges(it), agent_id="watcher")
@@ -76,7 +78,9 @@ class Ours:
         federation = _uploads(payload)
         agent = self._agents[0]
         agent.ask("prepare", federation=federation)
-        return payload.total_bytes / agent.timed("push", federation=federation) / MEGA
+        with self.meter.reading():
+            seconds = agent.timed("push", federation=federation)
+        return payload.total_bytes / seconds / MEGA
 
     def merge(self, payload: Payload) -> float:
         """Return MB/s of all agents together, from the first's call to the version that an agent sees published.
@@ -88,10 +92,11 @@ class Ours:
         for agent in self._agents:
             agent.ask("prepare", federation=federation)
         before = watcher.global_version().head
-        for agent in self._agents:
-            agent.begin("push", federation=federation)
-        head = watcher.global_version(after=before.number, wait_seconds=MERGE_SECONDS).head
-        ended = time.monotonic()
+        with self.meter.reading():
+            for agent in self._agents:
+                agent.begin("push", federation=federation)
+            head = watcher.global_version(after=before.number, wait_seconds=MERGE_SECONDS).head
+            ended = time.monotonic()
         began = min(float(agent.answer()["began"]) for agent in self._agents)
         if head.number != before.number + 1:
             raise LocalProcessFailed(f"version {head.number} followed {before.number}: not one merge of all deltas")

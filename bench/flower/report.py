@@ -6,21 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import bench.speed.report
+from bench.flower.contest import Found
 from bench.flower.installed import Flower
-from bench.speed.goals import Row
 
 
-def summary(rows: Sequence[Row], flower: Flower, *, clients: int, tiny: bool) -> dict[str, Any]:
+def summary(found: Sequence[Found], flower: Flower, *, clients: int, tiny: bool) -> dict[str, Any]:
     """Return everything as plain values; a goal's `ceiling` is Flower.
 
     Args:
-        rows: What was measured.
+        found: What was measured.
         flower: What it was measured against.
         clients: How many took part in a merge.
         tiny: Whether payloads were tiny, so that ratios say nothing.
     """
     return {
-        **bench.speed.report.summary(rows),
+        **bench.speed.report.summary([it.row for it in found]),
+        "processor_seconds": {
+            it.row.goal.number: {"ours": dict(it.costs.ours), "flower": dict(it.costs.theirs)} for it in found
+        },
         "flower": dict(flower.versions),
         "clients": clients,
         "tiny_payloads": tiny,

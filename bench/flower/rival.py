@@ -16,6 +16,7 @@ from pathlib import Path
 from alignfed.errors import LocalProcessFailed
 from bench.flower.installed import Flower
 from bench.flower.payloads import Payload
+from bench.flower.processor import Meter
 from bench.flower.switchboard import LOOK_SECONDS, Peer, Switchboard
 from bench.speed.started import START_SECONDS
 from coordinator.local.cluster import free_ports
@@ -64,11 +65,14 @@ class Rival:
         self._app = switchboard.peer(SERVER_APP, supervisor.check)
         stack.callback(_leave, self._app)
         self._nodes = [self._node(stack, number, switchboard, address) for number in range(clients)]
+        pids = {peer.name: int(peer.about["pid"]) for peer in (self._app, *self._nodes)}
+        self.meter = Meter({**pids, SUPERLINK: supervisor.pids()[SUPERLINK]})
 
     def upload(self, payload: Payload) -> float:
         """Return MB/s of one client, from sending its reply to the last of its objects pushed."""
         messages = self._ask(payload, self._nodes[:1])
-        seconds = self._nodes[0].timed("push")
+        with self.meter.reading():
+            seconds = self._nodes[0].timed("push")
         for message in messages:
             self._app.ask("pull", message=message)  # so that nothing piles up; not timed
         self._app.ask("forget")
@@ -84,6 +88,19 @@ class Rival:
             LocalProcessFailed: Something else was aggregated.
         """
         messages = self._ask(payload, self._nodes)
+        with self.meter.reading():
+            began = self._pushed_and_pulled(messages)
+            self._app.begin("aggregate")
+            for _ in messages:
+                self._app.answer()
+            done = self._app.answer()
+        self._app.ask("forget")
+        if not math.isclose(done["first"], self._mean, rel_tol=_SAME, abs_tol=1e-7):
+            raise LocalProcessFailed(f"Flower's aggregate begins with {done['first']}, not with {self._mean}")
+        return len(self._nodes) * payload.total_bytes / (float(done["ended"]) - began) / MEGA
+
+    def _pushed_and_pulled(self, messages: list[str]) -> float:
+        """Have all clients push, and each reply pulled as soon as it can be; return when the first began."""
         for node in self._nodes:
             node.begin("push")
         began = []
@@ -92,14 +109,7 @@ class Rival:
             for push in as_completed(pushes):
                 began.append(float(push.result()["began"]))
                 self._app.begin("pull", message=pushes[push])
-        self._app.begin("aggregate")
-        for _ in messages:
-            self._app.answer()
-        done = self._app.answer()
-        self._app.ask("forget")
-        if not math.isclose(done["first"], self._mean, rel_tol=_SAME, abs_tol=1e-7):
-            raise LocalProcessFailed(f"Flower's aggregate begins with {done['first']}, not with {self._mean}")
-        return len(self._nodes) * payload.total_bytes / (float(done["ended"]) - min(began)) / MEGA
+        return min(began)
 
     def _ask(self, payload: Payload, nodes: list[Peer]) -> list[str]:
         """Push a message for each of some clients, and have them make their replies ready."""

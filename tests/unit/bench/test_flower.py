@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ from click.testing import CliRunner
 from alignfed.errors import RequestInvalid
 from alignfed.plan import Encoding
 from bench.cli.flower import flower_command
-from bench.flower.contest import tiny_contests
+from bench.flower.contest import Costs, Found, tiny_contests
 from bench.flower.goals import CONTESTS
 from bench.flower.installed import Flower, find_flower
 from bench.flower.payloads import LARGE, MANY_TENSORS, SMALL
+from bench.flower.processor import Meter
 from bench.flower.report import summary
 from bench.speed.goals import GOALS, Row
 from bench.speed.report import table
@@ -61,10 +64,27 @@ def test_flower_keeps_to_this_machine_and_to_its_own_folder(tmp_path: Path) -> N
     assert "127.0.0.1" in environment["no_proxy"]
 
 
+def test_processor_time_is_that_of_each_block() -> None:
+    meter = Meter({"me": os.getpid()})
+    with meter.reading():
+        ended = time.process_time() + 0.05
+        while time.process_time() < ended:
+            pass
+    with meter.reading():
+        pass
+    busy, idle = meter.take()
+    assert 0.04 < busy["me"] < 5.0
+    assert idle["me"] < busy["me"]
+    assert meter.take() == []
+
+
 def test_reports_name_flower_and_what_falls_short() -> None:
     rows = [Row(goal=OURS[0], ours=(300.0,), ceilings=(10.0,)), Row(goal=OURS[1], ours=(100.0,), ceilings=(10.0,))]
     flower = Flower(python=Path("python"), versions={"flwr": "1.42.0", "python": "3.11.7", "numpy": "2.4.6"})
-    figures = summary(rows, flower, clients=4, tiny=True)
+    costs = Costs(ours={"coordinator": 1.0, "store": 0.5}, theirs={"superlink": 6.0})
+    figures = summary([Found(row=row, costs=costs) for row in rows], flower, clients=4, tiny=True)
+    assert figures["processor_seconds"]["6a"]["flower"] == {"superlink": 6.0}
+    assert str(costs) == "1.5 s of processor time, against 6 s (4.0 times as much)"
     assert figures["flower"]["flwr"] == "1.42.0"
     assert [(it["number"], it["reached"]) for it in figures["goals"]] == [("6a", True), ("7a", False)]
     assert (figures["clients"], figures["tiny_payloads"]) == (4, True)

@@ -13,6 +13,7 @@ from alignfed.settings import exit_codes
 from bench.speed.plot import draw
 from bench.speed.profiles import profiles_in
 from bench.speed.report import summary, table
+from bench.speed.scaling import measure_scaling, scaling_table
 from bench.speed.suite import FULL, PARAMETERS_STEP, PARTS, SHORT, measure
 
 
@@ -32,6 +33,7 @@ from bench.speed.suite import FULL, PARAMETERS_STEP, PARTS, SHORT, measure
     show_default=True,
     help="Where the figures go, as speed.json and speed.png.",
 )
+@click.option("--scaling", is_flag=True, help="Instead: merges by number of deltas and by size; 6 GB of memory.")
 @click.option("--profile", is_flag=True, help="Also profile the coordinators (py-spy), into profiles/ there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON instead of a table.")
 def speed_command(
@@ -40,6 +42,7 @@ def speed_command(
     rounds: int | None,
     parameters: int | None,
     out: Path,
+    scaling: bool,
     profile: bool,
     as_json: bool,
 ) -> None:
@@ -56,11 +59,23 @@ def speed_command(
         parameters=wanted,
         uploaded_parameters=min(wanted, size.uploaded_parameters),
     )
+    out.mkdir(parents=True, exist_ok=True)
+    if scaling:
+        _print_scaling(size.rounds, out / "scaling.json", as_json=as_json)
+        return
     with exit_codes(), profiles_in(out / "profiles") if profile else nullcontext():
         rows = measure(size, parts=parts or tuple(PARTS), say=lambda line: click.echo(line, err=True))
         figures = summary(rows)
-        out.mkdir(parents=True, exist_ok=True)
         (out / "speed.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
         draw(rows, out / "speed.png")
     click.echo(json.dumps(figures) if as_json else table(rows))
     click.echo(f"figures: {out / 'speed.json'}; drawn: {out / 'speed.png'}", err=True)
+
+
+def _print_scaling(rounds: int, file: Path, *, as_json: bool) -> None:
+    with exit_codes():
+        points = measure_scaling(rounds, say=lambda line: click.echo(line, err=True))
+    figures = [dataclasses.asdict(point) for point in points]
+    file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    click.echo(json.dumps(figures) if as_json else scaling_table(points))
+    click.echo(f"figures: {file}", err=True)

@@ -15,7 +15,14 @@ from coordinator.algo.merge.merging import Term, merge
 
 
 def measure_merge(
-    goal: Goal, dtype: torch.dtype, *, parameters: int, deltas: int, rounds: int, say: Callable[[str], None]
+    goal: Goal,
+    dtype: torch.dtype,
+    *,
+    parameters: int,
+    deltas: int,
+    rounds: int,
+    say: Callable[[str], None],
+    prepared: Callable[[], object] = lambda: None,
 ) -> Row:
     """Merge `deltas` of `parameters` elements that are in memory already; in one thread, like a ceiling has to be.
 
@@ -26,12 +33,14 @@ def measure_merge(
         deltas: How many are merged.
         rounds: How often.
         say: Told each round.
+        prepared: Called when head and deltas are in memory, before anything is merged.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         head = _adapter(parameters, torch.float32)
         loaded = [_adapter(parameters, dtype) for _ in range(deltas)]
+        prepared()
         terms = [Term(coefficient=1.0 / deltas, load=lambda delta=delta: delta) for delta in loaded]  # type: ignore[misc]
         return compare(
             goal,

@@ -89,9 +89,11 @@ def _watches(folder: Path, size: Size, say: Say) -> Sequence[Row]:
 
 
 def _merges(_folder: Path, size: Size, say: Say) -> Sequence[Row]:
-    sizes = {"parameters": size.parameters, "deltas": size.deltas, "rounds": size.rounds}
     goals = ((MERGE_FP32, torch.float32), (MERGE_BF16, torch.bfloat16))
-    return [measure_merge(goal, dtype, **sizes, say=say) for goal, dtype in goals]
+    return [
+        measure_merge(goal, dtype, parameters=size.parameters, deltas=size.deltas, rounds=size.rounds, say=say)
+        for goal, dtype in goals
+    ]
 
 
 def _whole_merges(folder: Path, size: Size, say: Say) -> Sequence[Row]:

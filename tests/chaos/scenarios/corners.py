@@ -149,6 +149,8 @@ def _fenced_merge(fleet: Fleet, place: str, name: str) -> None:
     _died(fleet, child, place)
     fleet.add(worker)
     empty_queue(fleet)
+    _recover(fleet, name)  # merged: a rollback to what is served already would fence nobody the next time
+    empty_queue(fleet)
 
 
 def _kill_workers(fleet: Fleet, role: Role, failpoints: str, *, until: Callable[[], bool]) -> None:

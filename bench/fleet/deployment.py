@@ -9,13 +9,10 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
-
-from alignfed.codec import encode
 from alignfed.errors import LocalProcessFailed
-from alignfed.plan import Aggregation, Buffer, Encoding, FederationPlan, Retention
+from alignfed.plan import Aggregation, Buffer, FederationPlan, Retention
 from bench.fleet.settings import FleetSettings
-from bench.speed.started import plan_of
+from bench.speed.started import plan_of, zero_adapter
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.cli.operator_client import OperatorClient
 from coordinator.local.cluster import COORDINATOR, WORKER, Cluster
@@ -79,8 +76,7 @@ def create_federation(client: OperatorClient, settings: FleetSettings) -> Federa
         aggregation=Aggregation(recipe=RECIPE),
         retention=Retention(record_versions=KEPT_RECORDS),
     ).validate()
-    adapter = encode({spec.name: torch.zeros(spec.shape) for spec in plan.tensors}, Encoding.FP32)
-    client.create_federation(plan, bytes(adapter), b"")
+    client.create_federation(plan, zero_adapter(plan), b"")
     return plan
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import resource
 from collections.abc import Mapping
 from pathlib import Path
 
 from alignfed.errors import RequestInvalid
+from bench.processes import processor_seconds, status_bytes
 
 SPARE_FILES = 128
 """Open files of a process beside its connections: libraries, pipes, logs, the store."""
@@ -36,11 +36,10 @@ def usage_of(pid: int) -> Usage:
     Raises:
         OSError: It has ended.
     """
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
     return Usage(
-        cpu_seconds=(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+        cpu_seconds=processor_seconds(pid),
         waited_seconds=_waited_seconds(pid),
-        resident_bytes=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
+        resident_bytes=status_bytes(pid, "VmRSS"),
     )
 
 

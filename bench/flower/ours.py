@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
-
-from alignfed.codec import encode
 from alignfed.errors import LocalProcessFailed
-from alignfed.plan import Encoding
 from bench.flower.payloads import Payload
 from bench.flower.processor import Meter
 from bench.flower.switchboard import Peer, Switchboard
-from bench.speed.started import START_SECONDS, coordinator_with
+from bench.speed.started import START_SECONDS, coordinator_with, zero_adapter
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.cli.operator_client import OperatorClient
 from coordinator.local.cluster import ALIGNFED, WORKER
@@ -59,8 +55,7 @@ class Ours:
         stack.callback(supervisor.stop, [WORKER])
         with OperatorClient(server.operators) as operator:
             for plan in plans[1:]:
-                adapter = encode({spec.name: torch.zeros(spec.shape) for spec in plan.tensors}, Encoding.FP32)
-                operator.create_federation(plan, bytes(adapter), b"")
+                operator.create_federation(plan, zero_adapter(plan), b"")
             _wait_for_worker(operator, supervisor, {plan.federation for plan in plans})
         switchboard = stack.enter_context(Switchboard())
         self._agents = [_agent(number, supervisor, switchboard, server.address, folder) for number in range(clients)]

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-_SCHEDULED = 2
-"""Linux's clock of the time that a process was scheduled, ended threads included."""
-
-
-def processor_seconds(pid: int) -> float:
-    """Return user and system time of a process, without its children, in seconds; not rounded to ticks.
-
-    Raises:
-        OSError: There is no such process.
-    """
-    return time.clock_gettime((~pid << 3) | _SCHEDULED)  # what clock_getcpuclockid(3) returns on Linux
+from bench.processes import processor_seconds
 
 
 class Meter:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 from alignfed.plan import FederationPlan
 from bench.speed.deltas import Delta, prepare
 from bench.speed.goals import MEMORY, MEMORY_GROWTH, Row
+from bench.speed.moving import MEGA, Moves, upload
 from bench.speed.started import FEDERATION, coordinator_with, plan_of
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.local.processes import Supervisor
-from edge_agent.domain import Capabilities, ResumeAt
+from edge_agent.domain import Capabilities
 from edge_agent.wire.client import CoordinatorClient
 
-MEGA = 1e6
 FEW, MANY = 8, 64
 """Uploads at once that goals compare."""
 ALLOWED_MEGABYTES = 200.0
@@ -60,11 +60,5 @@ def _peak_megabytes(folder: Path, plan: FederationPlan, delta: Delta, uploads: i
         for client in clients:
             client.register(Capabilities())
         head = clients[0].global_version().head
-
-        def upload(client: CoordinatorClient) -> None:
-            meta = delta.as_another(head)
-            client.submit(meta, delta.file, ResumeAt(offset=0), chunk_bytes=plan.limits.chunk_bytes)
-
-        with ThreadPoolExecutor(uploads) as threads:
-            list(threads.map(upload, clients))
+        Moves(server, [functools.partial(upload, client, delta, head, plan) for client in clients])()
         return server.peak_bytes() / MEGA

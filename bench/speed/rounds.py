@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from bench.speed.goals import Goal, Row
 
@@ -27,3 +29,20 @@ def compare(
         mine, best = figures[-1]
         say(f"goal {goal.number}, round {number} of {rounds}: {mine:.4g} {goal.unit}, ceiling {best:.4g} {goal.unit}")
     return Row(goal=goal, ours=tuple(mine for mine, _ in figures), ceilings=tuple(best for _, best in figures))
+
+
+async def compare_awaited(
+    goal: Goal,
+    ours: Callable[[], Coroutine[Any, Any, float]],
+    ceiling: Callable[[], Coroutine[Any, Any, float]],
+    *,
+    rounds: int,
+    say: Callable[[str], None],
+) -> Row:
+    """Do as `compare` does with two coroutines that share this event loop and what is open in it."""
+    loop = asyncio.get_running_loop()
+
+    def waited(measure: Callable[[], Coroutine[Any, Any, float]]) -> Callable[[], float]:
+        return lambda: asyncio.run_coroutine_threadsafe(measure(), loop).result()
+
+    return await asyncio.to_thread(compare, goal, waited(ours), waited(ceiling), rounds=rounds, say=say)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
 from alignfed.errors import LocalProcessFailed
+from bench.processes import status_bytes
 from bench.speed.goals import MERGE_BF16, Spread
 from bench.speed.merging import measure_merge
 
@@ -82,14 +83,14 @@ def measure_point(deltas: int, parameters: int, rounds: int) -> Point:
         deltas=deltas,
         rounds=rounds,
         say=lambda _line: None,
-        prepared=lambda: resident.append(_status_bytes("VmRSS")),
+        prepared=lambda: resident.append(status_bytes(os.getpid(), "VmRSS")),
     )
     return Point(
         deltas=deltas,
         parameters=parameters,
         seconds=Spread.of(row.ours).median,
         ratio=row.ratio.median,
-        merge_bytes=max(0, _status_bytes("VmHWM") - resident[0]),
+        merge_bytes=max(0, status_bytes(os.getpid(), "VmHWM") - resident[0]),
         delta_bytes=deltas * parameters * torch.bfloat16.itemsize,
     )
 
@@ -105,13 +106,6 @@ def scaling_line(point: Point) -> str:
         f"{point.deltas:>6}{point.parameters / MEGA:>10.1f} M{point.seconds:>10.3f}{point.ratio:>11.2f}"
         f"{point.delta_bytes / MEGA:>7.0f} MB{point.merge_bytes / MEGA:>12.0f} MB"
     )
-
-
-def _status_bytes(field: str) -> int:
-    for line in Path("/proc/self/status").read_text("ascii").splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"this system's /proc says nothing of {field}: memory is measured on Linux alone")
 
 
 if __name__ == "__main__":

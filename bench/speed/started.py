@@ -12,6 +12,7 @@ import torch
 from alignfed.codec import encode
 from alignfed.errors import CoordinatorUnreachable, LocalProcessFailed
 from alignfed.plan import BaseModel, Calibration, Encoding, FederationPlan, Lora, TensorSpec
+from bench.processes import processor_seconds, status_bytes
 from bench.speed.profiles import profiled
 from bench.speed.servers import READY
 from coordinator.cli.operator_client import OperatorClient
@@ -23,8 +24,6 @@ START_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 FEDERATION = "speed"
 RANK = 16
-_ALL_THREADS = 2
-"""With a process id's complement before it: Linux' clock of what another process has run (`clock_getcpuclockid`)."""
 _BARE = "import sys; from bench.speed.servers import main; main(sys.argv[1], int(sys.argv[2]))"
 _FORGETFUL = "import sys; from bench.speed.forgetful import main; main(sys.argv[1:])"
 
@@ -40,20 +39,15 @@ class Started:
 
     def resident_bytes(self) -> int:
         """Return the memory that the process holds now."""
-        return self._memory("VmRSS")
+        return status_bytes(self._pid, "VmRSS")
 
     def peak_bytes(self) -> int:
         """Return the most memory that the process has held since it began."""
-        return self._memory("VmHWM")
+        return status_bytes(self._pid, "VmHWM")
 
     def cpu_seconds(self) -> float:
         """Return user and system time of the process, in seconds, to the microsecond."""
-        return time.clock_gettime(~self._pid << 3 | _ALL_THREADS)
-
-    def _memory(self, field: str) -> int:
-        lines = Path(f"/proc/{self._pid}/status").read_text("ascii").splitlines()
-        (kibibytes,) = [int(line.split()[1]) for line in lines if line.startswith(f"{field}:")]
-        return kibibytes * 1024
+        return processor_seconds(self._pid)
 
 
 @contextlib.contextmanager
@@ -129,6 +123,11 @@ def plan_of(parameters: int) -> FederationPlan:
     )
 
 
+def zero_adapter(plan: FederationPlan) -> bytes:
+    """Return the payload of a plan's adapter before anything was trained."""
+    return bytes(encode({spec.name: torch.zeros(spec.shape) for spec in plan.tensors}, Encoding.FP32))
+
+
 @contextlib.contextmanager
 def _serving(supervisor: Supervisor, program: Program, client: OperatorClient, plan: FederationPlan) -> Iterator[None]:
     supervisor.start(program)
@@ -144,9 +143,8 @@ def _serving(supervisor: Supervisor, program: Program, client: OperatorClient, p
 
 
 def _created(client: OperatorClient, plan: FederationPlan) -> bool:
-    adapter = bytes(encode({spec.name: torch.zeros(spec.shape) for spec in plan.tensors}, Encoding.FP32))
     try:
-        client.create_federation(plan, adapter, b"")
+        client.create_federation(plan, zero_adapter(plan), b"")
     except CoordinatorUnreachable:
         return False
     return True

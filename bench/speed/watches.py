@@ -15,6 +15,7 @@ from alignfed.v1 import agent_service_pb2 as pb
 from alignfed.v1 import agent_service_pb2_grpc
 from bench.speed.goals import WATCH, WATCHER_MEMORY, Row
 from bench.speed.polls import AGENT, SMALL_PARAMETERS, cpu_of_polls
+from bench.speed.rounds import compare_awaited
 from bench.speed.started import FEDERATION, Started, coordinator_with, plan_of
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.cli.operator_client import OperatorClient
@@ -55,23 +56,19 @@ async def _measured(
     rounds: int,
     say: Callable[[str], None],
 ) -> list[Row]:
-    polls = [await cpu_of_polls(server, calls)]  # it also warms the process up, before its memory is looked at
+    await cpu_of_polls(server, calls)  # warms the process up, before its memory is looked at
     empty_bytes = server.resident_bytes()
     async with _watching(server, watchers) as streams:
         kilobytes = (server.resident_bytes() - empty_bytes) / watchers / 1e3
         say(f"{watchers} agents watch: {kilobytes:.1f} kB each")
-        pushes = [await _cpu_of_pushes(server, operator, streams, changes)]
-        for number in range(1, rounds + 1):
-            pushes.append(await _cpu_of_pushes(server, operator, streams, changes))
-            polls.append(await cpu_of_polls(server, calls))
-            say(
-                f"goal {WATCH.number}, round {number} of {rounds}: {pushes[-1]:.4g} {WATCH.unit}, "
-                f"ceiling {polls[-1]:.4g} {WATCH.unit}"
-            )
-    return [
-        Row(goal=WATCH, ours=tuple(pushes[1:]), ceilings=tuple(polls[1:])),
-        Row(goal=WATCHER_MEMORY, ours=(kilobytes,), ceilings=(ALLOWED_KILOBYTES,)),
-    ]
+        told = await compare_awaited(
+            WATCH,
+            lambda: _cpu_of_pushes(server, operator, streams, changes),
+            lambda: cpu_of_polls(server, calls),
+            rounds=rounds,
+            say=say,
+        )
+    return [told, Row(goal=WATCHER_MEMORY, ours=(kilobytes,), ceilings=(ALLOWED_KILOBYTES,))]
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +14,10 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from alignfed.codec import encode
-from alignfed.plan import Aggregation, Encoding, FederationPlan
+from alignfed.plan import Aggregation, FederationPlan
 from bench.speed.goals import WHOLE_MERGE, Row
-from bench.speed.rounds import compare
-from bench.speed.started import FEDERATION, RANK, plan_of
+from bench.speed.rounds import compare_awaited
+from bench.speed.started import FEDERATION, RANK, plan_of, zero_adapter
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.backends.opening import opened_store
 from coordinator.clock import SystemClock
@@ -58,16 +58,10 @@ async def _measure(url: str, *, parameters: int, deltas: int, rounds: int, say: 
     plan = dataclasses.replace(plan_of(parameters), aggregation=Aggregation(recipe=PLAIN_RECIPE))
     async with opened_store(url) as store:
         queued, token = await _fill(store, plan, deltas)
-        loop = asyncio.get_running_loop()
-
-        def timed(work: Callable[[], Coroutine[Any, Any, float]]) -> float:
-            return asyncio.run_coroutine_threadsafe(work(), loop).result()
-
-        return await asyncio.to_thread(
-            compare,
+        return await compare_awaited(
             WHOLE_MERGE,
-            lambda: timed(lambda: _merge(store, plan, queued, token)),
-            lambda: timed(lambda: _fetch(store, queued)),
+            lambda: _merge(store, plan, queued, token),
+            lambda: _fetch(store, queued),
             rounds=rounds,
             say=say,
         )
@@ -76,8 +70,7 @@ async def _measure(url: str, *, parameters: int, deltas: int, rounds: int, say: 
 async def _fill(store: Store, plan: FederationPlan, deltas: int) -> tuple[list[QueuedDelta], int]:
     """Create the federation, queue deltas, and claim them under a lease."""
     now = SystemClock().now()
-    zeros = {spec.name: torch.zeros(spec.shape) for spec in plan.tensors}
-    adapter = await store_payload(store.blobs, plan, encode(zeros, Encoding.FP32), name="start", at=now)
+    adapter = await store_payload(store.blobs, plan, zero_adapter(plan), name="start", at=now)
     first = VersionId(epoch=0, number=0, digest=adapter.sha256)
     initial = VersionRecord(id=first, kind=VersionKind.INITIAL, parent=None, adapter=adapter, created_at=now)
     await store.federations.create(FederationRecord(plan=plan, calibration=None, created_at=now), initial)

@@ -4,6 +4,7 @@
     ├── Rejected                 permanent: the same request will fail again; counted under its reason
     │   ├── UnknownFederation, FederationExists, PlanInvalid
     │   ├── UnknownAgent, AgentRevoked
+    │   ├── IdentityMissing, IdentityMismatch, IdentityRevoked, RoleInsufficient, JoinTokenInvalid, AgentIdTaken
     │   ├── BaseVersionUnknown, BaseVersionOtherBranch, BaseVersionTooOld, BaseVersionInFuture
     │   ├── VersionNotFound, DeltaNotFound, DeadLetterNotFound
     │   ├── WrongBaseModel, ManifestMismatch, RankMismatch, FrozenFactorChanged, EncodingNotAllowed, NonFinite
@@ -15,7 +16,7 @@
     │   ├── BackupForeign, BackupTooNew, BackupTruncated, BackupCorrupt
     ├── Unavailable              temporary: try again later, nothing was lost
     │   ├── StoreUnreachable, StoreFull, QueueFull, AgentOverQuota, UploadsBusy, UploadStalled, Draining
-    │   ├── CoordinatorUnreachable, LocalProcessFailed, BackupOvertaken, DiskFull
+    │   ├── CoordinatorUnreachable, LocalProcessFailed, BackupOvertaken, DiskFull, RateExceeded
     └── InvariantBroken          stop: going on would corrupt the federation
         ├── Fenced, HeadMoved, StoreCorrupt, AggregationInvalid
 
@@ -39,6 +40,15 @@ from alignfed.errors.federations import (
     UnknownAgent,
     UnknownFederation,
     VersionNotFound,
+)
+from alignfed.errors.identity import (
+    AgentIdTaken,
+    IdentityMismatch,
+    IdentityMissing,
+    IdentityRevoked,
+    JoinTokenInvalid,
+    RateExceeded,
+    RoleInsufficient,
 )
 from alignfed.errors.merging import (
     AggregationInvalid,
@@ -95,6 +105,7 @@ from alignfed.errors.uploads import (
 __all__ = [
     "ERRORS_BY_REASON",
     "ERROR_DOMAIN",
+    "AgentIdTaken",
     "AgentOverQuota",
     "AgentRevoked",
     "AggregationInvalid",
@@ -131,7 +142,11 @@ __all__ = [
     "HeaderInvalid",
     "HeaderMissing",
     "HeaderRepeated",
+    "IdentityMismatch",
+    "IdentityMissing",
+    "IdentityRevoked",
     "InvariantBroken",
+    "JoinTokenInvalid",
     "LocalProcessFailed",
     "ManifestMismatch",
     "NonFinite",
@@ -141,8 +156,10 @@ __all__ = [
     "PlanInvalid",
     "QueueFull",
     "RankMismatch",
+    "RateExceeded",
     "Rejected",
     "RequestInvalid",
+    "RoleInsufficient",
     "StoreCorrupt",
     "StoreFull",
     "StoreUnreachable",

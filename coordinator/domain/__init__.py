@@ -18,6 +18,7 @@ from coordinator.domain.deltas import (
     parse_delta_blob_id,
 )
 from coordinator.domain.federations import AgentRecord, Contribution, FederationRecord, LeaseHolder
+from coordinator.domain.identities import JoinGrant, JoinGrantState, Redemption
 from coordinator.domain.payloads import BlobRef
 from coordinator.domain.plain import to_json
 from coordinator.domain.stores import StoreMemory, StoreServer
@@ -46,6 +47,8 @@ __all__ = [
     "FederationRecord",
     "GroupRecord",
     "Head",
+    "JoinGrant",
+    "JoinGrantState",
     "LeaseHolder",
     "MergeRecord",
     "MergedDelta",
@@ -53,6 +56,7 @@ __all__ = [
     "QueuePlace",
     "QueuedDelta",
     "Receipt",
+    "Redemption",
     "Rejection",
     "StoreMemory",
     "StoreServer",

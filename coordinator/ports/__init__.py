@@ -15,6 +15,7 @@ from coordinator.ports.clock import Clock
 from coordinator.ports.deltas import Deltas
 from coordinator.ports.federations import Federations
 from coordinator.ports.feed import HeadFeed
+from coordinator.ports.identities import Identities
 from coordinator.ports.leases import Leases
 from coordinator.ports.store import Store
 from coordinator.ports.upkeep import Upkeep
@@ -28,6 +29,7 @@ __all__ = [
     "Deltas",
     "Federations",
     "HeadFeed",
+    "Identities",
     "Leases",
     "Store",
     "Upkeep",

@@ -38,11 +38,15 @@ class Agents(Protocol):
         ...
 
     async def revoke(self, federation: str, agent_id: str) -> None:
-        """Mark an agent as revoked, for good. Idempotent.
+        """Mark an agent as revoked, for good, and announce the federation. Idempotent.
 
         Raises:
             UnknownAgent: It never registered.
         """
+        ...
+
+    async def revoked(self, federation: str) -> frozenset[str]:
+        """Return the ids of the agents that are revoked."""
         ...
 
     async def contributions(self, federation: str) -> dict[str, Contribution]:

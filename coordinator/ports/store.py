@@ -11,6 +11,7 @@ from coordinator.ports.blobs import Blobs
 from coordinator.ports.deltas import Deltas
 from coordinator.ports.federations import Federations
 from coordinator.ports.feed import HeadFeed
+from coordinator.ports.identities import Identities
 from coordinator.ports.leases import Leases
 from coordinator.ports.upkeep import Upkeep
 from coordinator.ports.versions import Versions
@@ -25,6 +26,7 @@ class Store(Protocol):
     deltas: Deltas
     versions: Versions
     leases: Leases
+    identities: Identities
     feed: HeadFeed
     backups: Backups
     upkeep: Upkeep

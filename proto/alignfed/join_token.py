@@ -1,6 +1,6 @@
 """Join tokens: what an operator hands to a machine so that it may become an agent.
 
-One line of text, `alignfed-join-1.` and base64url JSON: where to join, the authority by which the coordinator is known,
+One line of text, `alignfed-join-1.` and base64url JSON: where to join, the authority that the coordinator is known by,
 and a secret. Whoever holds it may join while it lasts, so it travels as a secret does, in a file or over a safe channel.
 """
 
@@ -54,7 +54,7 @@ class JoinToken:
 
 
 def secret_digest(secret: str) -> str:
-    """Return what a coordinator keeps of a token's secret: its SHA-256 in hex. Secrets are random, so no salt is due."""
+    """Return what a coordinator keeps of a secret: its SHA-256 in hex. Secrets are random, so no salt is due."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -84,4 +84,6 @@ def read_join_token(file: Path) -> JoinToken:
     try:
         return parse_join_token(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestInvalid(f"the join token file {file} cannot be read: name one that `alignfed enroll` wrote") from error
+        raise RequestInvalid(
+            f"the join token file {file} cannot be read: name one that `alignfed enroll` wrote"
+        ) from error

@@ -1,7 +1,8 @@
 """The leak check: everything in a store belongs to something that will let go of it one day.
 
 A payload belongs to the list of unclaimed blobs (which the sweep ends) or to the list of adopted ones (which retention
-ends); every other key belongs to a federation, or expires by itself, as a lease and what a restore puts aside must.
+ends); every other key belongs to a federation or to the deployment's identities, or expires by itself, as a lease, a join
+grant and what a restore puts aside must.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 from coordinator.backends.memory import MemoryStore
 from coordinator.backends.redis.calls import Calls
 from coordinator.backends.redis.federations import known_names
-from coordinator.backends.redis.keys import NAMES, PREFIX, FederationKeys
+from coordinator.backends.redis.keys import NAMES, PREFIX, FederationKeys, IdentityKeys
 from coordinator.backends.redis.store import RedisStore
 from coordinator.ports import Store
 
@@ -43,7 +44,7 @@ async def unowned(store: Store) -> set[str]:
 
 async def _unowned_keys(calls: Calls) -> set[str]:
     keys = await _all_keys(calls)  # first: what is adopted meanwhile is owned when the owners are read
-    owned = {NAMES}
+    owned = {NAMES, IdentityKeys.grants, IdentityKeys.agents, IdentityKeys.revoked}
     for name, created in await known_names(calls):
         named = FederationKeys(name)
         owned |= {key for owner, key in vars(named).items() if created or owner in BEFORE_CREATION}

@@ -48,6 +48,12 @@ class MemoryAgents:
         """See the port."""
         agent = await self.get(federation, agent_id)
         self._state.federation(federation).agents[agent_id] = dataclasses.replace(agent, revoked=True)
+        self._state.announce(federation)
+
+    async def revoked(self, federation: str) -> frozenset[str]:
+        """See the port."""
+        agents = self._state.federation(federation).agents
+        return frozenset(agent_id for agent_id, agent in agents.items() if agent.revoked)
 
     async def contributions(self, federation: str) -> dict[str, Contribution]:
         """See the port."""

@@ -207,7 +207,7 @@ class MemoryState:
         return -1 if found is None else found.versions[-1].id.number
 
     def announce(self, federation: str) -> None:
-        """Tell every subscriber that a head or pause state changed."""
+        """Tell every subscriber that a head, a pause state or who is revoked changed."""
         for subscriber in self.subscribers:
             subscriber.note(federation)
 

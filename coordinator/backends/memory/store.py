@@ -10,13 +10,26 @@ from coordinator.backends.memory.backups import MemoryBackups
 from coordinator.backends.memory.blobs import MemoryBlobs
 from coordinator.backends.memory.deltas import MemoryDeltas
 from coordinator.backends.memory.federations import MemoryFederations
+from coordinator.backends.memory.identities import MemoryIdentities
 from coordinator.backends.memory.leases import MemoryLeases
 from coordinator.backends.memory.state import MemoryState, Subscriber
 from coordinator.backends.memory.upkeep import MemoryUpkeep
 from coordinator.backends.memory.versions import MemoryVersions
 from coordinator.clock import SystemClock
 from coordinator.domain import StoreMemory, StoreServer
-from coordinator.ports import Agents, Backups, Blobs, Clock, Deltas, Federations, HeadFeed, Leases, Upkeep, Versions
+from coordinator.ports import (
+    Agents,
+    Backups,
+    Blobs,
+    Clock,
+    Deltas,
+    Federations,
+    HeadFeed,
+    Identities,
+    Leases,
+    Upkeep,
+    Versions,
+)
 
 
 class MemoryFeed:
@@ -56,6 +69,7 @@ class MemoryStore:
         self.deltas: Deltas = MemoryDeltas(state)
         self.versions: Versions = MemoryVersions(state)
         self.leases: Leases = MemoryLeases(state)
+        self.identities: Identities = MemoryIdentities(state)
         self.feed: HeadFeed = MemoryFeed(state)
         self.backups: Backups = MemoryBackups(state)
         self.upkeep: Upkeep = MemoryUpkeep(state)

@@ -6,7 +6,7 @@ import dataclasses
 
 from coordinator.backends import refusals
 from coordinator.backends.redis.calls import Calls
-from coordinator.backends.redis.keys import FederationKeys
+from coordinator.backends.redis.keys import HEADS_CHANNEL, FederationKeys
 from coordinator.backends.redis.records import dump_agent, load_agent
 from coordinator.domain import AgentRecord, Contribution
 
@@ -81,10 +81,18 @@ class RedisAgents:
         """See the port."""
         keys = FederationKeys(federation)
         reply = await self._calls.script(
-            "revoke", [keys.federation, keys.agents, keys.revoked], [agent_id], federation=federation
+            "revoke",
+            [keys.federation, keys.agents, keys.revoked],
+            [agent_id, federation, HEADS_CHANNEL],
+            federation=federation,
         )
         if reply == ["agent_unknown"]:
             raise refusals.agent_unknown(agent_id)
+
+    async def revoked(self, federation: str) -> frozenset[str]:
+        """See the port."""
+        (members,) = await self._calls.read(federation, ("SMEMBERS", FederationKeys(federation).revoked))
+        return frozenset(member.decode() for member in members)
 
     async def contributions(self, federation: str) -> dict[str, Contribution]:
         """See the port."""

@@ -11,12 +11,28 @@ NAMES = f"{PREFIX}federations"
 """Set of every name that a federation was, or was going to be, created under; its own hash says whether it was."""
 
 HEADS_CHANNEL = f"{PREFIX}heads"
-"""Channel that carries the name of each federation whose head or pause state changed."""
+"""Channel that carries the name of each federation whose head, pause state or revoked agents changed."""
 
 REPLICATED_CHANNEL = f"{PREFIX}replicated"
 """Channel of empty messages that nobody listens to: written so that replicas can be waited for."""
 
 CONSUMER_GROUP = "aggregators"
+
+
+class IdentityKeys:
+    """Keys that belong to no federation; they share one hash tag, so that a script may touch several."""
+
+    grants = f"{PREFIX}{{identities}}:grants"
+    """Set of join grants' names, some of which may have expired."""
+    agents = f"{PREFIX}{{identities}}:agents"
+    """Hash agent id -> digest of the key that holds it."""
+    revoked = f"{PREFIX}{{identities}}:revoked"
+    """Set of principals."""
+
+
+def grant_key(token_id: str) -> str:
+    """Return the key of a join grant: a hash that expires."""
+    return f"{PREFIX}{{identities}}:grant:{token_id}"
 
 
 class FederationKeys:

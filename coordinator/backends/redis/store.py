@@ -11,6 +11,7 @@ from coordinator.backends.redis.connect import Connections
 from coordinator.backends.redis.deltas import RedisDeltas
 from coordinator.backends.redis.federations import RedisFederations
 from coordinator.backends.redis.feed import RedisFeed
+from coordinator.backends.redis.identities import RedisIdentities
 from coordinator.backends.redis.inspection import inspect_servers
 from coordinator.backends.redis.leases import RedisLeases
 from coordinator.backends.redis.memory import read_memory
@@ -18,7 +19,18 @@ from coordinator.backends.redis.safety import check_server
 from coordinator.backends.redis.upkeep import RedisUpkeep
 from coordinator.backends.redis.versions import RedisVersions
 from coordinator.domain import StoreMemory, StoreServer
-from coordinator.ports import Agents, Backups, Blobs, Deltas, Federations, HeadFeed, Leases, Upkeep, Versions
+from coordinator.ports import (
+    Agents,
+    Backups,
+    Blobs,
+    Deltas,
+    Federations,
+    HeadFeed,
+    Identities,
+    Leases,
+    Upkeep,
+    Versions,
+)
 
 
 class RedisStore:
@@ -38,6 +50,7 @@ class RedisStore:
         self.deltas: Deltas = RedisDeltas(self._calls)
         self.versions: Versions = RedisVersions(self._calls)
         self.leases: Leases = RedisLeases(self._calls)
+        self.identities: Identities = RedisIdentities(self._calls)
         self.feed: HeadFeed = RedisFeed(self._connections)
         self.backups: Backups = RedisBackups(self._calls)
         self.upkeep: Upkeep = RedisUpkeep(self._calls)

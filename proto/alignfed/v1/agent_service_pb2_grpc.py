@@ -65,6 +65,11 @@ class AgentServiceStub:
                 request_serializer=alignfed_dot_v1_dot_agent__service__pb2.SubmitDeltaRequest.SerializeToString,
                 response_deserializer=alignfed_dot_v1_dot_agent__service__pb2.SubmitDeltaResponse.FromString,
                 _registered_method=True)
+        self.RenewCertificate = channel.unary_unary(
+                '/alignfed.v1.AgentService/RenewCertificate',
+                request_serializer=alignfed_dot_v1_dot_agent__service__pb2.RenewCertificateRequest.SerializeToString,
+                response_deserializer=alignfed_dot_v1_dot_agent__service__pb2.RenewCertificateResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -116,6 +121,13 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenewCertificate(self, request, context):
+        """Signs a new certificate for the key that the caller's certificate is for. Agents ask before theirs expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -148,6 +160,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.SubmitDelta,
                     request_deserializer=alignfed_dot_v1_dot_agent__service__pb2.SubmitDeltaRequest.FromString,
                     response_serializer=alignfed_dot_v1_dot_agent__service__pb2.SubmitDeltaResponse.SerializeToString,
+            ),
+            'RenewCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewCertificate,
+                    request_deserializer=alignfed_dot_v1_dot_agent__service__pb2.RenewCertificateRequest.FromString,
+                    response_serializer=alignfed_dot_v1_dot_agent__service__pb2.RenewCertificateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -313,6 +330,33 @@ class AgentService:
             '/alignfed.v1.AgentService/SubmitDelta',
             alignfed_dot_v1_dot_agent__service__pb2.SubmitDeltaRequest.SerializeToString,
             alignfed_dot_v1_dot_agent__service__pb2.SubmitDeltaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alignfed.v1.AgentService/RenewCertificate',
+            alignfed_dot_v1_dot_agent__service__pb2.RenewCertificateRequest.SerializeToString,
+            alignfed_dot_v1_dot_agent__service__pb2.RenewCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -169,7 +169,7 @@ class MergeRecord(_message.Message):
     def __init__(self, recipe: _Optional[str] = ..., server_learning_rate: _Optional[float] = ..., deltas: _Optional[_Iterable[_Union[MergedDelta, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[VersionGroup, _Mapping]]] = ..., calibration_loss_before: _Optional[float] = ..., calibration_loss_after: _Optional[float] = ..., calibration_loss_served: _Optional[float] = ..., unrecorded: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GlobalVersion(_message.Message):
-    __slots__ = ("id", "kind", "parent_number", "created_at", "abandoned", "serves_average", "merge", "deltas", "calibration_loss")
+    __slots__ = ("id", "kind", "parent_number", "created_at", "abandoned", "serves_average", "merge", "deltas", "calibration_loss", "manifest")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PARENT_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +179,7 @@ class GlobalVersion(_message.Message):
     MERGE_FIELD_NUMBER: _ClassVar[int]
     DELTAS_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
     id: _types_pb2.VersionId
     kind: VersionKind
     parent_number: int
@@ -188,7 +189,8 @@ class GlobalVersion(_message.Message):
     merge: MergeRecord
     deltas: int
     calibration_loss: float
-    def __init__(self, id: _Optional[_Union[_types_pb2.VersionId, _Mapping]] = ..., kind: _Optional[_Union[VersionKind, str]] = ..., parent_number: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., abandoned: _Optional[bool] = ..., serves_average: _Optional[bool] = ..., merge: _Optional[_Union[MergeRecord, _Mapping]] = ..., deltas: _Optional[int] = ..., calibration_loss: _Optional[float] = ...) -> None: ...
+    manifest: _types_pb2.SignedManifest
+    def __init__(self, id: _Optional[_Union[_types_pb2.VersionId, _Mapping]] = ..., kind: _Optional[_Union[VersionKind, str]] = ..., parent_number: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., abandoned: _Optional[bool] = ..., serves_average: _Optional[bool] = ..., merge: _Optional[_Union[MergeRecord, _Mapping]] = ..., deltas: _Optional[int] = ..., calibration_loss: _Optional[float] = ..., manifest: _Optional[_Union[_types_pb2.SignedManifest, _Mapping]] = ...) -> None: ...
 
 class ListVersionsRequest(_message.Message):
     __slots__ = ("federation", "before_number", "limit")
@@ -485,3 +487,67 @@ class InspectCoordinatorResponse(_message.Message):
     store_problem: str
     federations: _containers.RepeatedCompositeFieldContainer[FederationHealth]
     def __init__(self, software_version: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., store: _Optional[_Iterable[_Union[StoreServer, _Mapping]]] = ..., store_problem: _Optional[str] = ..., federations: _Optional[_Iterable[_Union[FederationHealth, _Mapping]]] = ...) -> None: ...
+
+class JoinGrant(_message.Message):
+    __slots__ = ("token_id", "secret_sha256", "agent", "federations", "uses", "uses_left", "created_at", "expires_at", "created_by")
+    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    SECRET_SHA256_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    FEDERATIONS_FIELD_NUMBER: _ClassVar[int]
+    USES_FIELD_NUMBER: _ClassVar[int]
+    USES_LEFT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    token_id: str
+    secret_sha256: str
+    agent: str
+    federations: _containers.RepeatedScalarFieldContainer[str]
+    uses: int
+    uses_left: int
+    created_at: _timestamp_pb2.Timestamp
+    expires_at: _timestamp_pb2.Timestamp
+    created_by: str
+    def __init__(self, token_id: _Optional[str] = ..., secret_sha256: _Optional[str] = ..., agent: _Optional[str] = ..., federations: _Optional[_Iterable[str]] = ..., uses: _Optional[int] = ..., uses_left: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ...) -> None: ...
+
+class CreateJoinGrantRequest(_message.Message):
+    __slots__ = ("grant",)
+    GRANT_FIELD_NUMBER: _ClassVar[int]
+    grant: JoinGrant
+    def __init__(self, grant: _Optional[_Union[JoinGrant, _Mapping]] = ...) -> None: ...
+
+class CreateJoinGrantResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListJoinGrantsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListJoinGrantsResponse(_message.Message):
+    __slots__ = ("grants",)
+    GRANTS_FIELD_NUMBER: _ClassVar[int]
+    grants: _containers.RepeatedCompositeFieldContainer[JoinGrant]
+    def __init__(self, grants: _Optional[_Iterable[_Union[JoinGrant, _Mapping]]] = ...) -> None: ...
+
+class WithdrawJoinGrantRequest(_message.Message):
+    __slots__ = ("token_id",)
+    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    token_id: str
+    def __init__(self, token_id: _Optional[str] = ...) -> None: ...
+
+class WithdrawJoinGrantResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RevokeIdentityRequest(_message.Message):
+    __slots__ = ("principal",)
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    principal: str
+    def __init__(self, principal: _Optional[str] = ...) -> None: ...
+
+class RevokeIdentityResponse(_message.Message):
+    __slots__ = ("federations",)
+    FEDERATIONS_FIELD_NUMBER: _ClassVar[int]
+    federations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, federations: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -90,6 +90,26 @@ class OperatorServiceStub:
                 request_serializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentRequest.SerializeToString,
                 response_deserializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentResponse.FromString,
                 _registered_method=True)
+        self.CreateJoinGrant = channel.unary_unary(
+                '/alignfed.v1.OperatorService/CreateJoinGrant',
+                request_serializer=alignfed_dot_v1_dot_operator__service__pb2.CreateJoinGrantRequest.SerializeToString,
+                response_deserializer=alignfed_dot_v1_dot_operator__service__pb2.CreateJoinGrantResponse.FromString,
+                _registered_method=True)
+        self.ListJoinGrants = channel.unary_unary(
+                '/alignfed.v1.OperatorService/ListJoinGrants',
+                request_serializer=alignfed_dot_v1_dot_operator__service__pb2.ListJoinGrantsRequest.SerializeToString,
+                response_deserializer=alignfed_dot_v1_dot_operator__service__pb2.ListJoinGrantsResponse.FromString,
+                _registered_method=True)
+        self.WithdrawJoinGrant = channel.unary_unary(
+                '/alignfed.v1.OperatorService/WithdrawJoinGrant',
+                request_serializer=alignfed_dot_v1_dot_operator__service__pb2.WithdrawJoinGrantRequest.SerializeToString,
+                response_deserializer=alignfed_dot_v1_dot_operator__service__pb2.WithdrawJoinGrantResponse.FromString,
+                _registered_method=True)
+        self.RevokeIdentity = channel.unary_unary(
+                '/alignfed.v1.OperatorService/RevokeIdentity',
+                request_serializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeIdentityRequest.SerializeToString,
+                response_deserializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeIdentityResponse.FromString,
+                _registered_method=True)
         self.ExplainDelta = channel.unary_unary(
                 '/alignfed.v1.OperatorService/ExplainDelta',
                 request_serializer=alignfed_dot_v1_dot_operator__service__pb2.ExplainDeltaRequest.SerializeToString,
@@ -200,6 +220,34 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateJoinGrant(self, request, context):
+        """Lets agents join with a token whose secret only its digest is told of. Idempotent for the same token id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJoinGrants(self, request, context):
+        """Lists join grants that have not expired, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawJoinGrant(self, request, context):
+        """Ends a join grant; agents that joined with it stay. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeIdentity(self, request, context):
+        """Shuts an agent or an operator out of everything, for good, calls in progress included. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainDelta(self, request, context):
         """Tells what became of a delta, and why. Fails with DELTA_NOT_FOUND when it was never accepted and is not being
         uploaded.
@@ -294,6 +342,26 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.RevokeAgent,
                     request_deserializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentRequest.FromString,
                     response_serializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentResponse.SerializeToString,
+            ),
+            'CreateJoinGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateJoinGrant,
+                    request_deserializer=alignfed_dot_v1_dot_operator__service__pb2.CreateJoinGrantRequest.FromString,
+                    response_serializer=alignfed_dot_v1_dot_operator__service__pb2.CreateJoinGrantResponse.SerializeToString,
+            ),
+            'ListJoinGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJoinGrants,
+                    request_deserializer=alignfed_dot_v1_dot_operator__service__pb2.ListJoinGrantsRequest.FromString,
+                    response_serializer=alignfed_dot_v1_dot_operator__service__pb2.ListJoinGrantsResponse.SerializeToString,
+            ),
+            'WithdrawJoinGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawJoinGrant,
+                    request_deserializer=alignfed_dot_v1_dot_operator__service__pb2.WithdrawJoinGrantRequest.FromString,
+                    response_serializer=alignfed_dot_v1_dot_operator__service__pb2.WithdrawJoinGrantResponse.SerializeToString,
+            ),
+            'RevokeIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeIdentity,
+                    request_deserializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeIdentityRequest.FromString,
+                    response_serializer=alignfed_dot_v1_dot_operator__service__pb2.RevokeIdentityResponse.SerializeToString,
             ),
             'ExplainDelta': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainDelta,
@@ -619,6 +687,114 @@ class OperatorService:
             '/alignfed.v1.OperatorService/RevokeAgent',
             alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentRequest.SerializeToString,
             alignfed_dot_v1_dot_operator__service__pb2.RevokeAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateJoinGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alignfed.v1.OperatorService/CreateJoinGrant',
+            alignfed_dot_v1_dot_operator__service__pb2.CreateJoinGrantRequest.SerializeToString,
+            alignfed_dot_v1_dot_operator__service__pb2.CreateJoinGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJoinGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alignfed.v1.OperatorService/ListJoinGrants',
+            alignfed_dot_v1_dot_operator__service__pb2.ListJoinGrantsRequest.SerializeToString,
+            alignfed_dot_v1_dot_operator__service__pb2.ListJoinGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawJoinGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alignfed.v1.OperatorService/WithdrawJoinGrant',
+            alignfed_dot_v1_dot_operator__service__pb2.WithdrawJoinGrantRequest.SerializeToString,
+            alignfed_dot_v1_dot_operator__service__pb2.WithdrawJoinGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alignfed.v1.OperatorService/RevokeIdentity',
+            alignfed_dot_v1_dot_operator__service__pb2.RevokeIdentityRequest.SerializeToString,
+            alignfed_dot_v1_dot_operator__service__pb2.RevokeIdentityResponse.FromString,
             options,
             channel_credentials,
             insecure,

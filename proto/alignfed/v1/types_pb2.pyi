@@ -17,6 +17,8 @@ class Encoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENCODING_FP32: _ClassVar[Encoding]
     ENCODING_BF16: _ClassVar[Encoding]
     ENCODING_INT8: _ClassVar[Encoding]
+    ENCODING_INT8_GROUPS: _ClassVar[Encoding]
+    ENCODING_TOPK: _ClassVar[Encoding]
 
 class DeltaState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -34,6 +36,8 @@ ENCODING_UNSPECIFIED: Encoding
 ENCODING_FP32: Encoding
 ENCODING_BF16: Encoding
 ENCODING_INT8: Encoding
+ENCODING_INT8_GROUPS: Encoding
+ENCODING_TOPK: Encoding
 DELTA_STATE_UNSPECIFIED: DeltaState
 DELTA_STATE_QUEUED: DeltaState
 DELTA_STATE_MERGED: DeltaState
@@ -173,7 +177,7 @@ class Retention(_message.Message):
     def __init__(self, versions: _Optional[int] = ..., delta_versions: _Optional[int] = ..., receipt_versions: _Optional[int] = ..., record_versions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., dead_letter: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., agent: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class FederationPlan(_message.Message):
-    __slots__ = ("federation", "base_model", "lora", "training", "delta_encoding", "buffer", "aggregation", "calibration", "limits", "retention", "tensors")
+    __slots__ = ("federation", "base_model", "lora", "training", "delta_encoding", "buffer", "aggregation", "calibration", "limits", "retention", "tensors", "topk_ratio")
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
     LORA_FIELD_NUMBER: _ClassVar[int]
@@ -185,6 +189,7 @@ class FederationPlan(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     RETENTION_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
+    TOPK_RATIO_FIELD_NUMBER: _ClassVar[int]
     federation: str
     base_model: BaseModel
     lora: LoraConfig
@@ -196,7 +201,8 @@ class FederationPlan(_message.Message):
     limits: Limits
     retention: Retention
     tensors: _containers.RepeatedCompositeFieldContainer[TensorSpec]
-    def __init__(self, federation: _Optional[str] = ..., base_model: _Optional[_Union[BaseModel, _Mapping]] = ..., lora: _Optional[_Union[LoraConfig, _Mapping]] = ..., training: _Optional[_Union[TrainingConfig, _Mapping]] = ..., delta_encoding: _Optional[_Union[Encoding, str]] = ..., buffer: _Optional[_Union[BufferConfig, _Mapping]] = ..., aggregation: _Optional[_Union[AggregationConfig, _Mapping]] = ..., calibration: _Optional[_Union[CalibrationConfig, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ...) -> None: ...
+    topk_ratio: float
+    def __init__(self, federation: _Optional[str] = ..., base_model: _Optional[_Union[BaseModel, _Mapping]] = ..., lora: _Optional[_Union[LoraConfig, _Mapping]] = ..., training: _Optional[_Union[TrainingConfig, _Mapping]] = ..., delta_encoding: _Optional[_Union[Encoding, str]] = ..., buffer: _Optional[_Union[BufferConfig, _Mapping]] = ..., aggregation: _Optional[_Union[AggregationConfig, _Mapping]] = ..., calibration: _Optional[_Union[CalibrationConfig, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., topk_ratio: _Optional[float] = ...) -> None: ...
 
 class DeltaHeader(_message.Message):
     __slots__ = ("federation", "agent_id", "delta_id", "base_version", "base_model_digest", "examples", "local_steps", "encoding", "rank", "tensors", "total_bytes", "sha256")
@@ -266,12 +272,24 @@ class AgentCapabilities(_message.Message):
     examples: int
     def __init__(self, device: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., software_version: _Optional[str] = ..., tier: _Optional[str] = ..., examples: _Optional[int] = ...) -> None: ...
 
+class SignedManifest(_message.Message):
+    __slots__ = ("manifest", "signature", "key_fingerprint")
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    manifest: str
+    signature: bytes
+    key_fingerprint: str
+    def __init__(self, manifest: _Optional[str] = ..., signature: _Optional[bytes] = ..., key_fingerprint: _Optional[str] = ...) -> None: ...
+
 class AdapterHeader(_message.Message):
-    __slots__ = ("version", "total_bytes", "sha256")
+    __slots__ = ("version", "total_bytes", "sha256", "manifest")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
     version: VersionId
     total_bytes: int
     sha256: str
-    def __init__(self, version: _Optional[_Union[VersionId, _Mapping]] = ..., total_bytes: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+    manifest: SignedManifest
+    def __init__(self, version: _Optional[_Union[VersionId, _Mapping]] = ..., total_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., manifest: _Optional[_Union[SignedManifest, _Mapping]] = ...) -> None: ...

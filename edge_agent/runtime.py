@@ -14,7 +14,7 @@ from alignfed import __version__
 from alignfed.base_model import locate
 from alignfed.errors import RankMismatch, RequestInvalid
 from alignfed.exposition import new_registry, serve_metrics
-from alignfed.layout import layout_of, tensors_at_rank
+from alignfed.layout import delta_layout
 from alignfed.plan import FEDERATION_NAME, FederationPlan
 from alignfed.tracing.export import tracing
 from alignfed.tracing.spans import Tracer
@@ -128,10 +128,9 @@ class AgentSettings:
             RequestInvalid: The plan takes no deltas of rank `train_rank`, or one does not fit into the outbox.
         """
         try:
-            tensors = tensors_at_rank(plan, self.train_rank or plan.lora.rank)
+            delta_bytes = delta_layout(plan, self.train_rank or plan.lora.rank).total_bytes
         except RankMismatch as error:
             raise RequestInvalid(f"train-rank {self.train_rank} will not do: {error.message}") from error
-        delta_bytes = layout_of(tensors, plan.delta_encoding).total_bytes
         if delta_bytes > self.max_outbox_bytes:
             raise RequestInvalid(
                 f"a delta of this federation has {delta_bytes} bytes, more than max-outbox-bytes "

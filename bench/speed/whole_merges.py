@@ -75,7 +75,7 @@ async def _fill(store: Store, plan: FederationPlan, deltas: int) -> tuple[list[Q
     initial = VersionRecord(id=first, kind=VersionKind.INITIAL, parent=None, adapter=adapter, created_at=now)
     await store.federations.create(FederationRecord(plan=plan, calibration=None, created_at=now), initial)
     drawn = {spec.name: torch.randn(spec.shape).mul_(0.01) for spec in plan.tensors}
-    payload = encode(drawn, plan.delta_encoding)
+    payload = encode(drawn, plan.delta_encoding, topk_ratio=plan.topk_ratio)
     for number in range(deltas):
         agent_id = f"agent-{number}"
         await store.agents.register(FEDERATION, AgentRecord(agent_id=agent_id, registered_at=now, last_seen_at=now))

@@ -6,7 +6,7 @@ them. Decoding it at each use costs several times what the use does, keeping it 
     fits `decoded` memory   decoded once and kept; the payload is let go of
     fp32                    the same: a decoded delta is as large as its payload
     bf16                    as it was sent, read in place and widened block by block by who uses it
-    int8                    as it was sent, decoded at each use
+    int8, topk              as it was sent, decoded at each use
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def hold(payload: bytearray, plan: FederationPlan, delta: DeltaRecord, *, keep_d
 
     Raises:
         FrozenFactorChanged: It changes an A that the plan freezes.
+        IndicesInvalid: Places of a `topk` payload are outside their tensor or do not ascend.
         ManifestMismatch: The payload is not laid out as the plan says.
         NonFinite: An element is NaN or infinite.
         PayloadTruncated: The payload's length is not the layout's.
@@ -68,7 +69,7 @@ def _load_of(payload: bytearray, plan: FederationPlan, delta: DeltaRecord, *, ke
 
 def _decoded(payload: bytearray, plan: FederationPlan, delta: DeltaRecord) -> Factors:
     """Return a delta's factors in fp32: zero where its agent trained nothing."""
-    factors = decode(payload, tensors_at_rank(plan, delta.rank), delta.encoding)
+    factors = decode(payload, tensors_at_rank(plan, delta.rank), delta.encoding, topk_ratio=plan.topk_ratio)
     return factors if delta.rank == plan.lora.rank else widen(factors, plan.tensors)
 
 

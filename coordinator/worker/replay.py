@@ -7,7 +7,7 @@ import asyncio
 from alignfed.chunks import sha256_of
 from alignfed.codec import Factors, decode, encode
 from alignfed.errors import RequestInvalid, StoreCorrupt, VersionNotFound
-from alignfed.layout import layout_of
+from alignfed.layout import delta_layout
 from alignfed.plan import Encoding, FederationPlan
 from coordinator.algo.aggregate import replay
 from coordinator.domain import AdapterKind, BlobRef, MergedDelta, VersionRecord, delta_blob_id
@@ -68,7 +68,7 @@ async def _delta(store: Store, plan: FederationPlan, number: int, merged: Merged
         raise StoreCorrupt(f"delta {merged.delta_id} of version {number} has no receipt: was the store restored?")
     blob = BlobRef(
         blob_id=delta_blob_id(federation, merged.agent_id, merged.delta_id, sha256=receipt.sha256),
-        total_bytes=layout_of(plan.tensors, plan.delta_encoding).total_bytes,
+        total_bytes=delta_layout(plan, plan.lora.rank).total_bytes,
         part_bytes=plan.limits.chunk_bytes,
         sha256=receipt.sha256,
     )
@@ -82,4 +82,4 @@ async def _delta(store: Store, plan: FederationPlan, number: int, merged: Merged
             f"delta {merged.delta_id} of version {number} is no longer kept: deltas are for "
             f"{plan.retention.delta_versions} merges (retention.delta_versions), and the head is version {head}"
         ) from error
-    return decode(payload, plan.tensors, plan.delta_encoding)
+    return decode(payload, plan.tensors, plan.delta_encoding, topk_ratio=plan.topk_ratio)

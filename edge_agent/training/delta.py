@@ -67,7 +67,7 @@ def prepare_delta(
     part.check_frozen(result.adapter, base.factors)
     for name, factor in delta.items():
         part.zero_frozen(name, factor)  # rounding in the trainer's dtype is no training
-    payload = encode(narrow(delta, tensors), plan.delta_encoding)
+    payload = encode(narrow(delta, tensors), plan.delta_encoding, topk_ratio=plan.topk_ratio)
     meta = DeltaMeta(
         delta_id=str(uuid.uuid4()),
         sequence=sequence,

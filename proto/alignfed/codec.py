@@ -1,4 +1,4 @@
-"""Tensors to payload bytes and back: canonical safetensors in fp32, bf16 or int8 (needs torch).
+"""Tensors to payload bytes and back: canonical safetensors in every encoding of a plan (needs torch).
 
 The coordinator service never imports this module; agents and workers do.
 """
@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from alignfed.errors import ManifestMismatch, NonFinite, PayloadTruncated
-from alignfed.layout import SCALES_SUFFIX, Entry, Layout, layout_of
+from alignfed.layout import INDICES_SUFFIX, SCALES_SUFFIX, VALUES_SUFFIX, Entry, Layout, layout_of
 from alignfed.plan import Encoding, TensorSpec
+from alignfed.quantisation import dequantise_groups, dequantise_rows, quantise_groups, quantise_rows
+from alignfed.sparsification import largest, scatter
 
 Factors = dict[str, torch.Tensor]
 """Adapter tensors by PEFT name: A `(r, in)`, B `(out, r)`, fp32 on the CPU."""
 
-_TORCH_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "I8": torch.int8}
-_INT8_MAX = 127
+_TORCH_DTYPES = {"F32": torch.float32, "I32": torch.int32, "BF16": torch.bfloat16, "I8": torch.int8}
+_QUANTISE = {Encoding.INT8: quantise_rows, Encoding.INT8_GROUPS: quantise_groups}
+_DEQUANTISE = {Encoding.INT8: dequantise_rows, Encoding.INT8_GROUPS: dequantise_groups}
 
 
 def manifest_of(factors: Mapping[str, torch.Tensor]) -> tuple[TensorSpec, ...]:
@@ -51,15 +54,17 @@ def check_finite(factors: Mapping[str, torch.Tensor], *, what: str) -> None:
             raise NonFinite(f"{what} holds NaN or infinity in {name}: lower the learning rate or check the data")
 
 
-def encode(factors: Mapping[str, torch.Tensor], encoding: Encoding) -> bytearray:
+def encode(factors: Mapping[str, torch.Tensor], encoding: Encoding, *, topk_ratio: float | None = None) -> bytearray:
     """Encode `factors` as one safetensors payload.
 
-    Error of the round trip, per element x: fp32 none; bf16 at most |x| * 2**-8; int8 at most half its row's scale,
-    which is max|row| / 127 (plus fp32 rounding).
+    Error of the round trip, per element x: fp32 none; bf16 at most |x| * 2**-8; int8 at most half its scale, which is
+    max|x| / 127 over its row, or over its group of 256 in `int8-groups` (plus fp32 rounding); topk that of bf16 where
+    x is kept, and x itself where it is not, which is then no larger than any element that is.
 
     Args:
         factors: Floating point tensors of at least one dimension, any device.
         encoding: How elements are stored.
+        topk_ratio: The plan's; for `topk` alone.
 
     Returns:
         The payload in one flat buffer.
@@ -68,7 +73,7 @@ def encode(factors: Mapping[str, torch.Tensor], encoding: Encoding) -> bytearray
         NonFinite: A tensor holds NaN or infinity, which int8 cannot carry and no receiver accepts.
     """
     check_finite(factors, what="the adapter")
-    layout = layout_of(manifest_of(factors), encoding)
+    layout = layout_of(manifest_of(factors), encoding, topk_ratio=topk_ratio)
     payload = bytearray(layout.total_bytes)
     payload[: len(layout.prefix)] = layout.prefix
     views = {entry.name: _view(payload, entry) for entry in layout.entries if entry.nbytes}
@@ -76,8 +81,12 @@ def encode(factors: Mapping[str, torch.Tensor], encoding: Encoding) -> bytearray
         if not tensor.numel():
             continue
         source = tensor.detach().to("cpu", torch.float32)
-        if encoding is Encoding.INT8:
-            elements, scales = _quantise(source)
+        if encoding is Encoding.TOPK:
+            indices, values = largest(source, views[name + INDICES_SUFFIX].numel())
+            views[name + INDICES_SUFFIX].copy_(indices)
+            views[name + VALUES_SUFFIX].copy_(values)
+        elif encoding in _QUANTISE:
+            elements, scales = _QUANTISE[encoding](source)
             views[name].copy_(elements)
             views[name + SCALES_SUFFIX].copy_(scales)
         else:
@@ -85,7 +94,13 @@ def encode(factors: Mapping[str, torch.Tensor], encoding: Encoding) -> bytearray
     return payload
 
 
-def decode(payload: bytes | bytearray | memoryview, tensors: Sequence[TensorSpec], encoding: Encoding) -> Factors:
+def decode(
+    payload: bytes | bytearray | memoryview,
+    tensors: Sequence[TensorSpec],
+    encoding: Encoding,
+    *,
+    topk_ratio: float | None = None,
+) -> Factors:
     """Decode a payload that must have exactly the layout of `tensors` in `encoding`.
 
     Returns:
@@ -94,20 +109,17 @@ def decode(payload: bytes | bytearray | memoryview, tensors: Sequence[TensorSpec
     Raises:
         PayloadTruncated: The length is not the layout's.
         ManifestMismatch: The safetensors prefix is not the layout's.
+        IndicesInvalid: Places in a `topk` payload are outside their tensor or do not ascend.
         NonFinite: An element or a scale is NaN or infinite.
     """
-    layout = layout_of(tensors, encoding)
+    layout = layout_of(tensors, encoding, topk_ratio=topk_ratio)
     _check_shell(payload, layout)
     # frombuffer wants a writable buffer; the copy below detaches the result from it
     buffer = payload if isinstance(payload, bytearray) else bytearray(payload)
     stored = {entry.name: _view(buffer, entry) for entry in layout.entries}
     factors: Factors = {}
     for spec in sorted(tensors, key=lambda spec: spec.name):
-        tensor = stored[spec.name].to(torch.float32, copy=True)
-        if encoding is Encoding.INT8:
-            scales = stored[spec.name + SCALES_SUFFIX]
-            tensor *= scales.reshape(-1, *([1] * (tensor.dim() - 1)))
-        factors[spec.name] = tensor
+        factors[spec.name] = _decoded(stored, spec, encoding)
     check_finite(factors, what="the payload")
     return factors
 
@@ -148,10 +160,11 @@ def _view(buffer: bytearray, entry: Entry) -> torch.Tensor:
     return flat.reshape(entry.shape)
 
 
-def _quantise(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return int8 elements and fp32 scales `(rows,)`: `elements * scale` is nearest to `tensor`, zero rows are kept."""
-    rows = tensor.reshape(tensor.shape[0], -1)
-    scales = rows.abs().amax(dim=1) / _INT8_MAX
-    divisor = torch.where(scales > 0, scales, torch.ones_like(scales))
-    elements = (rows / divisor.unsqueeze(1)).round().clamp(-_INT8_MAX, _INT8_MAX).to(torch.int8)
-    return elements.reshape(tensor.shape), scales
+def _decoded(stored: Mapping[str, torch.Tensor], spec: TensorSpec, encoding: Encoding) -> torch.Tensor:
+    """Return a tensor in fp32 that shares no memory with what is stored."""
+    name = spec.name
+    if encoding is Encoding.TOPK:
+        return scatter(stored[name + INDICES_SUFFIX], stored[name + VALUES_SUFFIX], spec.shape, name=name)
+    if encoding in _DEQUANTISE:
+        return _DEQUANTISE[encoding](stored[name], stored[name + SCALES_SUFFIX])
+    return stored[name].to(torch.float32, copy=True)

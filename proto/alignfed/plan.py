@@ -24,6 +24,9 @@ MICROSECOND, TEN_YEARS_SECONDS = 1e-6, 315_360_000.0
 DEFAULT_CHUNK_BYTES = (
     1020 * KIB
 )  # just below 1 MiB: a power of two costs a quarter more memory in the store's allocator
+DEFAULT_TOPK_RATIO = 0.1
+MOST_ELEMENTS = 2**31 - 1
+"""Of one tensor whose elements are named by their place, an int32."""
 
 
 class Encoding(enum.StrEnum):
@@ -32,6 +35,8 @@ class Encoding(enum.StrEnum):
     FP32 = "fp32"
     BF16 = "bf16"
     INT8 = "int8"
+    INT8_GROUPS = "int8-groups"
+    TOPK = "topk"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +168,7 @@ class FederationPlan:
     """Everything an agent needs to know to take part in one federation.
 
     `tensors` is the adapter's manifest, sorted by name; it is empty only in a plan file that has not been resolved
-    against its base model yet.
+    against its base model yet. `topk_ratio` is the share of each tensor that a delta in `topk` holds.
     """
 
     federation: str
@@ -171,6 +176,7 @@ class FederationPlan:
     lora: Lora = Lora()
     training: Training = Training()
     delta_encoding: Encoding = Encoding.BF16
+    topk_ratio: float = DEFAULT_TOPK_RATIO
     buffer: Buffer = Buffer()
     aggregation: Aggregation = Aggregation()
     calibration: Calibration = Calibration()
@@ -218,6 +224,13 @@ class FederationPlan:
             ("lora.alpha must be above 0", r.alpha, _positive(r.alpha)),
             ("lora.dropout must be in [0, 1)", r.dropout, 0 <= r.dropout < 1),
             ("lora.target_modules must name at least one module", r.target_modules, bool(r.target_modules)),
+            ("topk_ratio must be above 0 and at most 1", self.topk_ratio, 0 < self.topk_ratio <= 1),
+            (
+                "a tensor of a delta in topk must have at most 2147483647 elements",
+                self.delta_encoding,
+                self.delta_encoding is not Encoding.TOPK
+                or all(math.prod(spec.shape) <= MOST_ELEMENTS for spec in self.tensors),
+            ),
             ("training.local_steps must be 1 to 1000000", t.local_steps, 1 <= t.local_steps <= MOST),
             ("training.batch_size must be 1 to 1000000", t.batch_size, 1 <= t.batch_size <= MOST),
             ("training.sequence_length must be 8 to 1000000", t.sequence_length, 8 <= t.sequence_length <= MOST),

@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from alignfed.errors import ManifestMismatch
 from alignfed.plan import (
+    DEFAULT_TOPK_RATIO,
     Aggregation,
     BaseModel,
     Buffer,
@@ -31,6 +32,8 @@ ENCODING_TO_PROTO = {
     Encoding.FP32: pb.ENCODING_FP32,
     Encoding.BF16: pb.ENCODING_BF16,
     Encoding.INT8: pb.ENCODING_INT8,
+    Encoding.INT8_GROUPS: pb.ENCODING_INT8_GROUPS,
+    Encoding.TOPK: pb.ENCODING_TOPK,
 }
 ENCODING_FROM_PROTO = {value: key for key, value in ENCODING_TO_PROTO.items()}
 
@@ -99,6 +102,7 @@ def plan_to_proto(plan: FederationPlan) -> pb.FederationPlan:
             wait_for_version=plan.training.wait_for_version,
         ),
         delta_encoding=ENCODING_TO_PROTO[plan.delta_encoding],
+        topk_ratio=plan.topk_ratio,
         buffer=pb.BufferConfig(size=b.size, timeout=duration_to_proto(b.timeout_seconds)),
         aggregation=pb.AggregationConfig(
             recipe=plan.aggregation.recipe,
@@ -178,6 +182,7 @@ def plan_from_proto(message: pb.FederationPlan) -> FederationPlan:
                 wait_for_version=m.training.wait_for_version,
             ),
             "delta_encoding": ENCODING_FROM_PROTO.get(m.delta_encoding, "unset"),
+            "topk_ratio": m.topk_ratio or DEFAULT_TOPK_RATIO,
             "buffer": Buffer(size=m.buffer.size, timeout_seconds=duration_from_proto(m.buffer.timeout)),
             "aggregation": Aggregation(
                 recipe=m.aggregation.recipe,

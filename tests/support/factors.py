@@ -69,7 +69,7 @@ async def send_delta(
     """Queue the delta `value`, or one whose every element it is (NaN allowed); `damage` flips a byte afterwards."""
     has_nan = isinstance(value, float) and math.isnan(value)
     factors = filled(0.0 if has_nan else value) if isinstance(value, float) else value
-    payload = encode(factors, plan.delta_encoding)
+    payload = encode(factors, plan.delta_encoding, topk_ratio=plan.topk_ratio)
     if has_nan:
         payload[-2:] = b"\xff\x7f"  # a bf16 NaN
     sha256 = sha256_of(payload)

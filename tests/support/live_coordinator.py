@@ -112,7 +112,12 @@ class LiveCoordinator:
 
     def factors(self, plan: FederationPlan, delta: DeltaRecord) -> Factors:
         """Return an accepted delta's decoded payload, at its rank."""
-        return decode(self.run(self._payload(delta)), tensors_at_rank(plan, delta.rank), delta.encoding)
+        return decode(
+            self.run(self._payload(delta)),
+            tensors_at_rank(plan, delta.rank),
+            delta.encoding,
+            topk_ratio=plan.topk_ratio,
+        )
 
     def queued(self, federation: str) -> int:
         """Return how many deltas wait."""

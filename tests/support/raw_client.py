@@ -58,7 +58,7 @@ def wire_plan(
 
 def payload_of(plan: FederationPlan, encoding: Encoding, *, seed: int = 0) -> bytes:
     """Return a payload with the plan's layout and arbitrary elements."""
-    layout = layout_of(plan.tensors, encoding)
+    layout = layout_of(plan.tensors, encoding, topk_ratio=plan.topk_ratio)
     return layout.prefix + random.Random(seed).randbytes(layout.total_bytes - len(layout.prefix))
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from alignfed.codec import Factors, decode, encode, narrow, widen
-from alignfed.errors import FrozenFactorChanged, ManifestMismatch, NonFinite, PayloadTruncated
-from alignfed.layout import tensors_at_rank
+from alignfed.errors import FrozenFactorChanged, IndicesInvalid, ManifestMismatch, NonFinite, PayloadTruncated
+from alignfed.layout import layout_of, tensors_at_rank
 from alignfed.plan import Encoding, FederationPlan
 from coordinator.algo.aggregate import aggregate
 from coordinator.algo.factors import norm
@@ -55,8 +55,8 @@ def drawn(plan: FederationPlan, seed: int = 0) -> Factors:
 def test_what_is_held_is_what_decoding_gives(encoding: Encoding, rank: int, keep_decoded: bool) -> None:
     plan = plan_in(encoding)
     tensors = tensors_at_rank(plan, rank)
-    payload = encode(narrow(drawn(plan), tensors), encoding)
-    wanted = widen(decode(payload, tensors, encoding), plan.tensors)
+    payload = encode(narrow(drawn(plan), tensors), encoding, topk_ratio=plan.topk_ratio)
+    wanted = widen(decode(payload, tensors, encoding, topk_ratio=plan.topk_ratio), plan.tensors)
     load, size = hold(payload, plan, record(plan, rank=rank), keep_decoded=keep_decoded)
     for _ in range(2):
         held = load()
@@ -75,6 +75,19 @@ def test_damage_is_refused_with_its_reason(keep_decoded: bool) -> None:
     for payload, error in ((good[:-2], PayloadTruncated), (renamed, ManifestMismatch), (not_finite, NonFinite)):
         with pytest.raises(error):
             hold(payload, plan, record(plan), keep_decoded=keep_decoded)
+
+
+@KEEP
+def test_places_out_of_order_are_refused(keep_decoded: bool) -> None:
+    plan = dataclasses.replace(plan_in(Encoding.TOPK), topk_ratio=0.5)
+    payload = encode(drawn(plan), Encoding.TOPK, topk_ratio=0.5)
+    start = layout_of(plan.tensors, Encoding.TOPK, topk_ratio=0.5).entries[0].offset
+    payload[start : start + 4], payload[start + 4 : start + 8] = (
+        payload[start + 4 : start + 8],
+        payload[start : start + 4],
+    )
+    with pytest.raises(IndicesInvalid, match="do not ascend"):
+        hold(payload, plan, record(plan), keep_decoded=keep_decoded)
 
 
 @KEEP

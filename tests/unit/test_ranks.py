@@ -65,16 +65,16 @@ def test_padding_undoes_cutting_and_the_rest_is_zero(
 def test_a_lower_rank_travels_in_fewer_bytes(encoding: Encoding) -> None:
     plan = plan_of([(64, 64)], 8)
     tensors = tensors_at_rank(plan, 2)
-    payload = encode(narrow(random_factors(plan), tensors), encoding)
-    layout, full = layout_of(tensors, encoding), layout_of(plan.tensors, encoding)
+    payload = encode(narrow(random_factors(plan), tensors), encoding, topk_ratio=plan.topk_ratio)
+    layout, full = (layout_of(them, encoding, topk_ratio=plan.topk_ratio) for them in (tensors, plan.tensors))
     assert len(payload) == layout.total_bytes
     elements, all_elements = (
         sum(entry.nbytes for entry in it.entries if not entry.name.endswith(".scales")) for it in (layout, full)
     )
     assert elements * 4 == all_elements
-    assert {name: factor.shape for name, factor in decode(payload, tensors, encoding).items()} == {
-        spec.name: spec.shape for spec in tensors
-    }
+    assert {
+        name: factor.shape for name, factor in decode(payload, tensors, encoding, topk_ratio=plan.topk_ratio).items()
+    } == {spec.name: spec.shape for spec in tensors}
 
 
 @pytest.mark.parametrize("rank", [-1, 0, 5, 2**32 - 1])

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 
 from alignfed.errors import UnknownFederation
-from alignfed.layout import Layout, layout_of, tensors_at_rank
+from alignfed.layout import Layout, delta_layout, tensors_at_rank
 from alignfed.plan import FEDERATION_NAME, FederationPlan, TensorSpec
 from coordinator.backends import refusals
 from coordinator.ports import Clock, Federations
@@ -49,8 +49,7 @@ class KnownFederation:
         return form
 
     def _computed(self, rank: int) -> DeltaForm:
-        tensors = tensors_at_rank(self.plan, rank)
-        return DeltaForm(tensors=tensors, layout=layout_of(tensors, self.plan.delta_encoding))
+        return DeltaForm(tensors=tensors_at_rank(self.plan, rank), layout=delta_layout(self.plan, rank))
 
 
 class Plans:

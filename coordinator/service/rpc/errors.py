@@ -79,6 +79,7 @@ CATALOG: dict[type[AlignFedError], PublicStatus] = {
     errors.FrozenFactorChanged: _INVALID,
     errors.EncodingNotAllowed: _INVALID,
     errors.NonFinite: _INVALID,
+    errors.IndicesInvalid: _INVALID,
     errors.HeaderMissing: _INVALID,
     errors.HeaderRepeated: _INVALID,
     errors.HeaderInvalid: _INVALID,

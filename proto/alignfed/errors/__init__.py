@@ -7,7 +7,8 @@
     │   ├── IdentityMissing, IdentityMismatch, IdentityRevoked, RoleInsufficient, JoinTokenInvalid, AgentIdTaken
     │   ├── BaseVersionUnknown, BaseVersionOtherBranch, BaseVersionTooOld, BaseVersionInFuture
     │   ├── VersionNotFound, DeltaNotFound, DeadLetterNotFound
-    │   ├── WrongBaseModel, ManifestMismatch, RankMismatch, FrozenFactorChanged, EncodingNotAllowed, NonFinite
+    │   ├── WrongBaseModel, ManifestMismatch, RankMismatch, FrozenFactorChanged, EncodingNotAllowed, NonFinite,
+    │   │                       IndicesInvalid
     │   ├── HeaderMissing, HeaderRepeated, HeaderInvalid
     │   ├── ChunkOutOfOrder, ChunkChecksumMismatch, PayloadTruncated, PayloadOversized, PayloadDigestMismatch
     │   ├── DeltaIdConflict, DeliveryExhausted, DeltaNormTooLarge, CandidateGated, DroppedByOperator,
@@ -90,6 +91,7 @@ from alignfed.errors.uploads import (
     HeaderInvalid,
     HeaderMissing,
     HeaderRepeated,
+    IndicesInvalid,
     ManifestMismatch,
     NonFinite,
     PayloadDigestMismatch,
@@ -145,6 +147,7 @@ __all__ = [
     "IdentityMismatch",
     "IdentityMissing",
     "IdentityRevoked",
+    "IndicesInvalid",
     "InvariantBroken",
     "JoinTokenInvalid",
     "LocalProcessFailed",

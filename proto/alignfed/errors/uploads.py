@@ -41,6 +41,12 @@ class NonFinite(Rejected):
     reason = "NON_FINITE"
 
 
+class IndicesInvalid(Rejected):
+    """A sparse payload names places outside a tensor, or not in ascending order."""
+
+    reason = "INDICES_INVALID"
+
+
 class HeaderMissing(Rejected):
     """A stream started without its header."""
 

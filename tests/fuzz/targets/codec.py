@@ -15,17 +15,22 @@ from tests.fuzz.target import Target
 ENCODINGS = tuple(Encoding)
 TENSORS = (TensorSpec(name="q.lora_A.weight", shape=(2, 5)), TensorSpec(name="q.lora_B.weight", shape=(3, 2)))
 
+TOPK_RATIO = 0.5
+
 
 def seeds() -> list[bytes]:
     generator = torch.Generator().manual_seed(0)
     factors = {spec.name: torch.randn(spec.shape, generator=generator) for spec in TENSORS}
-    return [bytes((index,)) + bytes(encode(factors, encoding)) for index, encoding in enumerate(ENCODINGS)]
+    return [
+        bytes((index,)) + bytes(encode(factors, encoding, topk_ratio=TOPK_RATIO))
+        for index, encoding in enumerate(ENCODINGS)
+    ]
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.4 or not data:
         return mutate_bytes(data, rng)
-    layout = layout_of(TENSORS, ENCODINGS[data[0] % len(ENCODINGS)])
+    layout = layout_of(TENSORS, ENCODINGS[data[0] % len(ENCODINGS)], topk_ratio=TOPK_RATIO)
     spoiled = bytearray(data)
     for _ in range(rng.randint(1, 4)):  # in the elements and scales, of which every bit pattern is a number
         place = min(1 + rng.randrange(len(layout.prefix), layout.total_bytes), max(len(spoiled) - 1, 0))
@@ -40,7 +45,7 @@ def _pattern(rng: random.Random) -> bytes:
 
 def check(data: bytes) -> str:
     encoding = ENCODINGS[data[0] % len(ENCODINGS)] if data else Encoding.FP32
-    factors = decode(data[1:], TENSORS, encoding)
+    factors = decode(data[1:], TENSORS, encoding, topk_ratio=TOPK_RATIO)
     check_manifest(factors, TENSORS)
     check_finite(factors, what="what was decoded")
     assert all(tensor.dtype == torch.float32 for tensor in factors.values())

@@ -44,13 +44,13 @@ def test_the_delta_is_the_difference_to_the_base_in_fp32() -> None:
 
 @pytest.mark.parametrize("encoding", list(Encoding))
 def test_header_and_payload_of_a_prepared_delta_agree(encoding: Encoding) -> None:
-    plan = dataclasses.replace(PLAN, delta_encoding=encoding)
+    plan = dataclasses.replace(PLAN, delta_encoding=encoding, topk_ratio=1.0)
     prepared = prepare_delta(result(filled(1.5)), base(1.0), plan, sequence=7)
     meta = prepared.meta
     assert (meta.base, meta.sequence, meta.examples, meta.local_steps, meta.rank) == (BASE, 7, 5, 2, 2)
     assert (meta.encoding, meta.base_model_digest) == (encoding, "ef" * 32)
     assert (meta.total_bytes, meta.sha256) == (len(prepared.payload), sha256_of(prepared.payload))
-    decoded = decode(prepared.payload, meta.tensors, encoding)
+    decoded = decode(prepared.payload, meta.tensors, encoding, topk_ratio=1.0)
     assert all(torch.allclose(factor, torch.tensor(0.5)) for factor in decoded.values())
 
 

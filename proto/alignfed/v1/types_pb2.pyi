@@ -272,12 +272,24 @@ class AgentCapabilities(_message.Message):
     examples: int
     def __init__(self, device: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., software_version: _Optional[str] = ..., tier: _Optional[str] = ..., examples: _Optional[int] = ...) -> None: ...
 
+class SignedManifest(_message.Message):
+    __slots__ = ("manifest", "signature", "key_fingerprint")
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    manifest: str
+    signature: bytes
+    key_fingerprint: str
+    def __init__(self, manifest: _Optional[str] = ..., signature: _Optional[bytes] = ..., key_fingerprint: _Optional[str] = ...) -> None: ...
+
 class AdapterHeader(_message.Message):
-    __slots__ = ("version", "total_bytes", "sha256")
+    __slots__ = ("version", "total_bytes", "sha256", "manifest")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
     version: VersionId
     total_bytes: int
     sha256: str
-    def __init__(self, version: _Optional[_Union[VersionId, _Mapping]] = ..., total_bytes: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+    manifest: SignedManifest
+    def __init__(self, version: _Optional[_Union[VersionId, _Mapping]] = ..., total_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., manifest: _Optional[_Union[SignedManifest, _Mapping]] = ...) -> None: ...

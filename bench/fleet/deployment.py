@@ -22,6 +22,8 @@ from coordinator.local.run_record import RunFolder
 STORE = "store"
 KEPT_RECORDS = 100_000
 """Versions whose records name every delta: all of a run, so that each can be accounted for."""
+KEPT_MERGES = 8
+"""Merges whose raw deltas the store holds, as `bench.fleet.scale` counts them."""
 RECIPE = "fedbuff"
 """Needs no base model: what is measured is how a merge is fed and published, not what it fits."""
 LEADER_SECONDS = 120.0
@@ -74,7 +76,7 @@ def create_federation(client: OperatorClient, settings: FleetSettings) -> Federa
         federation=f"bench-fleet-{secrets.token_hex(4)}",
         buffer=Buffer(size=settings.merged_at_once, timeout_seconds=settings.buffer_seconds),
         aggregation=Aggregation(recipe=RECIPE),
-        retention=Retention(record_versions=KEPT_RECORDS),
+        retention=Retention(delta_versions=KEPT_MERGES, record_versions=KEPT_RECORDS),
     ).validate()
     client.create_federation(plan, zero_adapter(plan), b"")
     return plan

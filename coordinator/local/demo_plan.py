@@ -14,6 +14,8 @@ OWN_DATA_SEQUENCE_LENGTH = 128
 """Tokens per row of one's own data: a chat template alone takes thirty, and an answer should fit behind its prompt."""
 STEP_TOKENS = 256
 """Tokens per training step, whatever the length of a row."""
+REPLAYABLE_VERSIONS = 8
+"""The deltas of a demonstration are nobody's secret, and `alignfed replay` is one of the things it shows."""
 FIT_ROWS, JUDGE_TOKENS = 4, 768
 """Calibration per merge: the worker shares the machine with the agents, so that a merge must cost seconds."""
 
@@ -39,5 +41,5 @@ def demo_plan(record: RunRecord, *, calibration_rows: int, versions: int) -> Fed
         buffer=Buffer(size=buffer, timeout_seconds=120.0),
         aggregation=Aggregation(),
         calibration=Calibration(fit_rows=fit, judge_rows=min(judge, calibration_rows - fit), sequence_length=length),
-        retention=Retention(versions=max(64, versions + 1)),
+        retention=Retention(versions=max(64, versions + 1), delta_versions=REPLAYABLE_VERSIONS),
     ).validate()

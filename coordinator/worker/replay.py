@@ -78,8 +78,14 @@ async def _delta(store: Store, plan: FederationPlan, number: int, merged: Merged
         head = (await store.versions.head(federation)).id.number
         if head < number + plan.retention.delta_versions:
             raise
+        kept = plan.retention.delta_versions
+        why = (
+            f"raw deltas are kept for {kept} merges, and the head is version {head}"
+            if kept
+            else ("this federation's raw deltas are deleted once they are merged")
+        )
         raise VersionNotFound(
-            f"delta {merged.delta_id} of version {number} is no longer kept: deltas are for "
-            f"{plan.retention.delta_versions} merges (retention.delta_versions), and the head is version {head}"
+            f"delta {merged.delta_id} of version {number} is no longer kept: {why}. To replay versions, create the "
+            "federation with retention.delta_versions set to how many of the newest shall be replayable"
         ) from error
     return decode(payload, plan.tensors, plan.delta_encoding, topk_ratio=plan.topk_ratio)

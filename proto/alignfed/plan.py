@@ -145,7 +145,7 @@ class Retention:
 
     Attributes:
         versions: Newest versions whose adapters are kept.
-        delta_versions: Newest merges whose raw deltas are kept.
+        delta_versions: Newest merges whose raw deltas are kept, for replay; 0 deletes them once they are merged.
         receipt_versions: A receipt is kept until so many versions were published after its delta was settled; never
             fewer than `versions`, so that a delta without a receipt is too old to be accepted again.
         record_versions: Newest versions whose merge records name every delta; never fewer than `versions`.
@@ -155,7 +155,7 @@ class Retention:
     """
 
     versions: int = 64
-    delta_versions: int = 8
+    delta_versions: int = 0
     receipt_versions: int = 10_000
     record_versions: int = 1_000
     dead_letters: int = 1_000

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from alignfed.plan import Aggregation, FederationPlan, Training
+from alignfed.plan import Aggregation, FederationPlan, Retention, Training
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.backends.urls import open_store
 from coordinator.cli.main import alignfed
@@ -41,6 +41,7 @@ def plan(tiny_model_dir: Path) -> FederationPlan:
     return tiny_plan(
         tiny_model_dir,
         aggregation=Aggregation(recipe="participation"),
+        retention=Retention(delta_versions=8),
         training=Training(local_steps=2, batch_size=2, sequence_length=64, learning_rate=1e-2, wait_for_version=True),
     )
 

@@ -15,7 +15,7 @@ from alignfed.plan import Aggregation, Encoding, FederationPlan, Retention
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.backends.urls import open_store
 from coordinator.cli.main import alignfed
-from coordinator.domain import Commit, VersionId, VersionKind, VersionRecord
+from coordinator.domain import Commit, VersionId, VersionKind, VersionRecord, delta_blob_id
 from coordinator.ports import Store
 from tests.support.factors import create_federation, merging_plan
 from tests.support.stores import NOW, merge_record, take_lease
@@ -32,6 +32,10 @@ async def place(tmp_path: Path) -> AsyncIterator[tuple[str, Store]]:
         await store.close()
 
 
+def replayable_plan() -> FederationPlan:
+    return dataclasses.replace(merging_plan(), retention=Retention(delta_versions=2)).validate()
+
+
 async def replay(place: tuple[str, Store], plan: FederationPlan, number: int) -> Result:
     """Run the command in a thread, where it makes an event loop of its own."""
     arguments = ["replay", plan.federation, str(number), "--store-url", place[0]]
@@ -45,7 +49,7 @@ async def refusal(place: tuple[str, Store], plan: FederationPlan, number: int) -
 
 
 async def test_a_merged_version_is_derived_again_and_a_rollback_is_no_merge(place: tuple[str, Store]) -> None:
-    store, plan = place[1], merging_plan()
+    store, plan = place[1], replayable_plan()
     await create_federation(store, plan, "agent-1", "agent-2", start=drawn_factors(0))
     initial = (await store.versions.head(plan.federation)).id
     aggregator = new_aggregator(store, plan)
@@ -105,6 +109,31 @@ async def test_what_is_not_kept_or_not_recorded_any_more_is_said(place: tuple[st
     assert (await replay(place, plan, 4)).exit_code == 0
     assert "retention.delta_versions" in (await refusal(place, plan, 3)).message
     assert "retention.versions" in (await refusal(place, plan, 1)).message
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_raw_deltas_go_once_merged_unless_the_plan_chooses_replay(place: tuple[str, Store], kept: int) -> None:
+    store, plan = place[1], merging_plan()
+    assert plan.retention.delta_versions == 0, "the default keeps none"
+    if kept:
+        plan = dataclasses.replace(plan, retention=Retention(delta_versions=kept))
+    await create_federation(store, plan, "agent-1", "agent-2", start=drawn_factors(0))
+    await upload(store, plan, 1)
+    version = await merge_queue(store, plan, new_aggregator(store, plan))
+    assert version.merge is not None
+    merged = version.merge.deltas[0]
+    receipt = await store.deltas.receipt(plan.federation, merged.delta_id)
+    assert receipt is not None
+    await store.blobs.sweep(plan.federation, unclaimed_before=0.0)
+    blob_id = delta_blob_id(plan.federation, merged.agent_id, merged.delta_id, sha256=receipt.sha256)
+    assert await store.blobs.stored_parts(blob_id, 1) == kept
+    if kept:
+        assert (await replay(place, plan, 1)).exit_code == 0
+        return
+    error = await refusal(place, plan, 1)
+    assert isinstance(error, VersionNotFound)
+    assert "deleted once they are merged" in error.message
+    assert "retention.delta_versions" in error.message
 
 
 async def test_a_server_step_is_not_in_the_record(place: tuple[str, Store]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from alignfed.plan import Retention
 from coordinator.domain import Receipt, Rejection, VersionRecord
 from coordinator.ports import Store
-from tests.support.stores import NOW, publish, seed_federation, submit, take_lease
+from tests.support.stores import NOW, new_plan, publish, seed_federation, submit, take_lease
 
 
 async def all_receipts(store: Store, federation: str) -> dict[str, Receipt]:
@@ -23,7 +24,8 @@ async def all_versions(store: Store, federation: str) -> tuple[VersionRecord, ..
 
 async def busy_federation(store: Store) -> str:
     """Return a federation with everything: a branch, a revoked agent, rejected, dead, claimed and free deltas."""
-    name = (await seed_federation(store, agents=("agent-1", "agent-2", "agent-3"))).federation
+    kept = new_plan(retention=Retention(delta_versions=8))
+    name = (await seed_federation(store, kept, agents=("agent-1", "agent-2", "agent-3"))).federation
     await publish(store, name, with_state=True)
     await publish(store, name, agent_id="agent-2")
     await store.versions.roll_back(name, 1, at=NOW + 5)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from alignfed.plan import Retention
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.backends.urls import open_store
 from coordinator.cli.main import main
@@ -59,7 +61,7 @@ def run(
 
 async def three_versions(store: Store) -> str:
     """Merge two deltas into version 1 and one more into version 2, and give one more up."""
-    plan = merging_plan()
+    plan = dataclasses.replace(merging_plan(), retention=Retention(delta_versions=8))  # to replay them
     await create_federation(store, plan, "agent-1", "agent-2", start=filled(0.5))
     aggregator = new_aggregator(store, plan)
     await upload(store, plan, 1, 2)

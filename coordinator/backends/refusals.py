@@ -152,6 +152,11 @@ def delta_not_queued(delta_id: str) -> HeadMoved:
     return HeadMoved(f"delta {delta_id!r} is not claimed and queued any more: reclaim the queue and merge again")
 
 
+def rollback_overtaken(number: int) -> HeadMoved:
+    """Return the error for a rollback that could not be signed before the next version was published."""
+    return HeadMoved(f"the head moved each time the rollback to version {number} was signed: try again")
+
+
 def version_unknown(number: int) -> VersionNotFound:
     """Return the error for a version that does not exist."""
     return VersionNotFound(f"there is no version {number}: list the versions and choose one of them")

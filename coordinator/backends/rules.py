@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 from alignfed.errors import AggregationInvalid, Fenced, HeadMoved
 from alignfed.plan import Retention
 from coordinator.backends import refusals
-from coordinator.domain import BlobRef, Commit, DeltaRecord, Receipt, VersionKind, VersionRecord
+from coordinator.domain import BlobRef, Commit, DeltaRecord, Receipt, VersionId, VersionKind, VersionRecord
 
 WHILE_NEEDED = math.inf
 """`kept_until` of a blob that nothing has scheduled for deletion: a queued delta's payload, the calibration set."""
@@ -42,6 +43,20 @@ def kept_until(version: VersionRecord, retention: Retention) -> dict[str, float]
     if version.state is not None:
         until[version.state.blob_id] = float(version.id.number + STATE_VERSIONS)
     return until
+
+
+def restoration(target: VersionRecord, identity: VersionId, *, at: float) -> VersionRecord:
+    """Return the version that publishes `target` again under a new identity, not signed yet."""
+    return dataclasses.replace(
+        target,
+        id=identity,
+        kind=VersionKind.ROLLBACK,
+        parent=target.id.number,
+        merge=None,
+        created_at=at,
+        abandoned=False,
+        signed=None,
+    )
 
 
 def check_same_delta(delta: DeltaRecord, receipt: Receipt) -> Receipt:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from alignfed.plain import PlainValueError, from_plain
 from coordinator.backup.container import READ_BYTES, Member, as_json, damaged, parsed
-from coordinator.domain import Contribution, FederationRecord, VersionId, to_json
+from coordinator.domain import Contribution, FederationRecord, VersionId, VersionRecord, to_json, version_values
 
 T = TypeVar("T")
 
@@ -66,6 +66,11 @@ def payload_member(federation: str, index: int) -> str:
 def dump(value: Any) -> bytes:
     """Return a dataclass as a line of JSON."""
     return as_json(to_json(value)) + b"\n"
+
+
+def dump_version(version: VersionRecord) -> bytes:
+    """Return a version as a line of JSON."""
+    return as_json(version_values(version)) + b"\n"
 
 
 def load(kind: type[T], content: bytes, name: str) -> T:

@@ -21,7 +21,7 @@ from coordinator.backends.rules import blobs_of
 from coordinator.backup import records
 from coordinator.backup.container import FIRST, FORMAT, FORMAT_VERSION, ContainerWriter, as_json
 from coordinator.backup.progress import Progress
-from coordinator.backup.records import AgentShare, FederationFacts, StoredPayload, dump
+from coordinator.backup.records import AgentShare, FederationFacts, StoredPayload, dump, dump_version
 from coordinator.cuts import FederationCut, receipt_at
 from coordinator.domain import BlobRef, DeltaState, VersionRecord, delta_blob_id
 from coordinator.ports import Clock, Store
@@ -145,7 +145,7 @@ class _FederationWriter:
             async for version in self._versions(cut):
                 for blob in blobs_of(version):
                     self._check(blob)
-                write(dump(version))
+                write(dump_version(version))
         count = await self._write_receipts(cut)
         shares = [AgentShare(agent_id=agent_id, contribution=share) for agent_id, share in cut.contributions.items()]
         for name, values in (

@@ -49,6 +49,12 @@ _DEFAULTS = ServiceConfig()
 @click.option("--tls-key-file", default="", show_default=False, help="PEM private key of the certificate.")
 @click.option("--tls-client-ca-file", default="", show_default=False, help="PEM authority of clients' certificates.")
 @click.option(
+    "--signing-key-file",
+    default="",
+    show_default=False,
+    help="PEM private key that signs initial versions and rollbacks; empty signs none.",
+)
+@click.option(
     "--max-active-uploads",
     type=click.IntRange(min=1),
     default=_DEFAULTS.max_active_uploads,

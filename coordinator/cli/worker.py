@@ -41,6 +41,11 @@ from coordinator.cli.store_place import DEFAULT_DATA_DIR, noted_store_url
     default=60.0,
     help="How often to let go of payloads and records that the plan's retention does not keep.",
 )
+@click.option(
+    "--signing-key-file",
+    type=click.Path(path_type=Path),
+    help="PEM private key that signs published versions, as `alignfed keys new` makes; without it none is signed.",
+)
 @click.option("--metrics-listen", default="127.0.0.1:9465", help="Address of /metrics; empty for none.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="How much to log."

@@ -31,6 +31,7 @@ from coordinator.domain.versions import (
     VersionId,
     VersionKind,
     VersionRecord,
+    version_values,
 )
 
 __all__ = [
@@ -67,4 +68,5 @@ __all__ = [
     "delta_blob_prefix",
     "parse_delta_blob_id",
     "to_json",
+    "version_values",
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import Any
 
+from alignfed.version_manifest import SignedManifest
 from coordinator.domain.payloads import BlobRef
 
 
@@ -86,6 +88,7 @@ class VersionRecord:
 
     `parent` is the number it was made from. `state` is the server's memory after this merge, for recipes that have one;
     it is kept for fewer versions than the adapters. `abandoned` is set by a rollback that left the version behind.
+    `signed` is what its publisher signed of it, if anybody did.
     """
 
     id: VersionId
@@ -98,12 +101,21 @@ class VersionRecord:
     merge: MergeRecord | None = None
     created_at: float
     abandoned: bool = False
+    signed: SignedManifest | None = None
 
     def blob(self, kind: AdapterKind) -> BlobRef:
         """Return the payload of the wanted adapter."""
         if kind is AdapterKind.SERVED and self.served_average and self.average is not None:
             return self.average
         return self.adapter
+
+
+def version_values(version: VersionRecord) -> dict[str, Any]:
+    """Return a version as plain JSON values, without a manifest that it lacks: what is unsigned reads as it always did."""
+    values = dataclasses.asdict(version)
+    if values["signed"] is None:
+        del values["signed"]
+    return values
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

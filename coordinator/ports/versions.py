@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from coordinator.domain import Commit, CommitOutcome, Head, VersionRecord
+
+Sign = Callable[[VersionRecord, VersionRecord], VersionRecord]
+"""Returns a version with what its publisher signed of it, given the version and its parent."""
 
 
 class Versions(Protocol):
@@ -46,7 +50,7 @@ class Versions(Protocol):
         """
         ...
 
-    async def roll_back(self, federation: str, number: int, *, at: float) -> Head:
+    async def roll_back(self, federation: str, number: int, *, at: float, sign: Sign | None = None) -> Head:
         """Publish a version (head + 1, kind ROLLBACK, parent `number`) that shares the adapter of `number`. Atomic.
 
         Every version after `number` that is not abandoned yet becomes abandoned. The epoch of the new identity is a
@@ -54,7 +58,15 @@ class Versions(Protocol):
         them. The new version shares the server state too while it is kept, and has none afterwards. Idempotent: rolling
         back to the head, or to the version that the head restores already, is a no-op.
 
+        Args:
+            federation: The federation.
+            number: The version to publish again.
+            at: Time of publication, in seconds since the Unix epoch.
+            sign: Signs the new version, given it and version `number`, before it is published; it may be called several
+                times, of which only the last counts. None publishes it unsigned.
+
         Raises:
             VersionNotFound: It does not exist, is abandoned, or is no longer retained.
+            HeadMoved: Others published so often that no signed version was in time; try again.
         """
         ...

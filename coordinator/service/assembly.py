@@ -25,6 +25,7 @@ from coordinator.service.transfers.parts import PartCache
 from coordinator.service.transfers.upload_journal import UploadJournal
 from coordinator.service.transfers.uploads import UploadPorts, Uploads
 from coordinator.service.transfers.welcome import Welcome
+from coordinator.signing import Signer, signer_from
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +48,16 @@ class Assembly:
     uploads: Uploads
     downloads: DownloadStream
     creation: Creation
+    signer: Signer
 
 
 def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: ServiceMetrics, tracer: Tracer) -> Assembly:
-    """Put the parts together; starts nothing."""
+    """Put the parts together; starts nothing.
+
+    Raises:
+        RequestInvalid: The signing key cannot be used.
+    """
+    signer = signer_from(config.signing_key_file)
     drain = DrainSwitch()
     plans = Plans(store.federations, clock)
     roster = Roster(store.agents, clock, lifetime_seconds=config.agent_record_seconds)
@@ -95,5 +102,6 @@ def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: Serv
         liveness=Liveness(store.agents, clock, flush_seconds=config.liveness_flush_seconds),
         uploads=Uploads(upload_ports, config),
         downloads=DownloadStream(downloads, drain=drain, metrics=metrics, config=config),
-        creation=Creation(store, clock, config),
+        creation=Creation(store, clock, config, signer),
+        signer=signer,
     )

@@ -17,6 +17,7 @@ class ServiceConfig:
         tls_certificate_file: PEM chain; empty for plaintext.
         tls_key_file: PEM private key of the certificate.
         tls_client_ca_file: PEM authorities that must have signed every client's certificate; empty to ask for none.
+        signing_key_file: PEM private key that signs initial versions and rollbacks; empty to sign none.
         max_active_uploads: Uploads that move a chunk into the store at a time, beside those whose agents are slow.
         upload_memory_bytes: Memory of all open uploads; each may hold one chunk.
         max_waiting_uploads: Uploads that may wait for memory; each may fill one flow-control window (256 KiB).
@@ -57,6 +58,7 @@ class ServiceConfig:
     tls_certificate_file: str = ""
     tls_key_file: str = ""
     tls_client_ca_file: str = ""
+    signing_key_file: str = ""
     max_active_uploads: int = 16
     upload_memory_bytes: int = 512 * MIB
     max_waiting_uploads: int = 256

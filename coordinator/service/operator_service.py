@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 from alignfed.errors import RequestInvalid
 from alignfed.plan_proto import plan_to_proto
@@ -128,7 +129,12 @@ class OperatorServicer(rpc.OperatorServiceServicer):
         """Publish an older version's adapter again."""
         async with translated(context, seconds=self._seconds):
             await self._a.plans.get(request.federation)
-            await self._store.versions.roll_back(request.federation, _storable(request.number), at=self._a.clock.now())
+            await self._store.versions.roll_back(
+                request.federation,
+                _storable(request.number),
+                at=self._a.clock.now(),
+                sign=partial(self._a.signer.sign, request.federation) if self._a.signer.fingerprint else None,
+            )
             return pb.RollBackFederationResponse(status=await self._status(request.federation))
 
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Context) -> pb.ListAgentsResponse:

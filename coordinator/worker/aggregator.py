@@ -62,6 +62,7 @@ class Aggregator:
         self._plan = plan
         self._probe = probe
         self._tracer = context.tracer
+        self._signer = context.signer
         recipe = traced_alignment(recipe_of(plan), context.tracer)
         if recipe.align is not leave_alone:
             recipe = dataclasses.replace(recipe, align=self._timed_alignment(recipe.align))
@@ -181,6 +182,8 @@ class Aggregator:
         )
         with span(self._tracer, "commit version", version=version.id.number, deltas=len(commit.merged)):
             outcome = await self._store.versions.commit(commit)
+            if outcome is CommitOutcome.ALREADY:  # its children name the manifest that is published, not one like it
+                version = await self._store.versions.get(plan.federation, version.id.number)
         loss = judged.verdict.loss_after
         if loss is not None:
             self._judged = {version.id.digest: loss}
@@ -211,7 +214,7 @@ class Aggregator:
         adapter = await store_adapter(blobs, self._plan, judged.adapter, name=name, at=now)
         average = await store_adapter(blobs, self._plan, judged.average, name=f"{name}-average", at=now)
         state = await store_state(blobs, self._plan, aggregated.state, name=name, at=now)
-        return VersionRecord(
+        version = VersionRecord(
             id=VersionId(epoch=token, number=number, digest=adapter.sha256),
             kind=VersionKind.MERGE,
             parent=parent.record.id.number,
@@ -222,6 +225,7 @@ class Aggregator:
             merge=self._record(aggregated, judged.verdict),
             created_at=now,
         )
+        return self._signer.sign(self._plan.federation, version, parent.record)
 
     def _observe(self, intake: Intake, version: VersionRecord, outcome: CommitOutcome) -> None:
         assert version.merge is not None

@@ -6,6 +6,7 @@ import dataclasses
 
 from alignfed.tracing.spans import NoOpTracer, Tracer
 from coordinator.ports import Clock, Store
+from coordinator.signing import Signer
 from coordinator.worker.metrics import WorkerMetrics
 
 SWEEP_SECONDS = 60.0
@@ -24,4 +25,5 @@ class WorkerContext:
     metrics: WorkerMetrics
     worker_id: str
     sweep_seconds: float = SWEEP_SECONDS
+    signer: Signer = dataclasses.field(default_factory=Signer)
     tracer: Tracer = dataclasses.field(default_factory=NoOpTracer)

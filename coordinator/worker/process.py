@@ -15,6 +15,7 @@ from alignfed.exposition import metrics_served, new_registry
 from alignfed.tracing.spans import NoOpTracer, Tracer
 from coordinator.backends.opening import opened_store
 from coordinator.clock import SystemClock
+from coordinator.signing import signer_from
 from coordinator.store_metrics import store_watched
 from coordinator.worker.context import SWEEP_SECONDS, WorkerContext
 from coordinator.worker.lease import LEASE_TTL_SECONDS
@@ -37,6 +38,7 @@ class WorkerConfig:
         threads: Threads of torch; 0 for one per core.
         lease_ttl_seconds: How long a worker that died keeps others from merging.
         sweep_seconds: How often what retention does not keep is let go of.
+        signing_key_file: Private key (PEM) that signs the published versions; None signs none.
     """
 
     store_url: str
@@ -46,6 +48,7 @@ class WorkerConfig:
     threads: int = 0
     lease_ttl_seconds: float = LEASE_TTL_SECONDS
     sweep_seconds: float = SWEEP_SECONDS
+    signing_key_file: Path | None = None
 
 
 async def run(config: WorkerConfig, *, tracer: Tracer | None = None) -> None:
@@ -53,8 +56,9 @@ async def run(config: WorkerConfig, *, tracer: Tracer | None = None) -> None:
 
     Raises:
         StoreUnreachable, StoreUnsafe: The store cannot be used.
-        RequestInvalid: A listen address is malformed or taken.
+        RequestInvalid: A listen address is malformed or taken, or the signing key cannot be used.
     """
+    signer = signer_from(config.signing_key_file)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -74,11 +78,14 @@ async def run(config: WorkerConfig, *, tracer: Tracer | None = None) -> None:
                 metrics=metrics,
                 worker_id=new_worker_id(),
                 sweep_seconds=config.sweep_seconds,
+                signer=signer,
                 tracer=tracer or NoOpTracer(),
             )
             probes = Probes(store.blobs, base_model=config.base_model, threads=config.threads)
             worker = Worker(context, probes, only=config.federation, lease_ttl_seconds=config.lease_ttl_seconds)
             log.info("worker %s started", context.worker_id)
+            if signer.fingerprint:
+                log.info("versions are signed with key %s", signer.fingerprint)
             await worker.run(stop)
             log.info("worker %s stopped", context.worker_id)
 

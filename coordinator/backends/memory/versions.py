@@ -6,7 +6,7 @@ import dataclasses
 
 from coordinator.backends import refusals
 from coordinator.backends.memory.state import FederationState, MemoryState
-from coordinator.backends.rules import blobs_of, kept_until, weights_of
+from coordinator.backends.rules import blobs_of, kept_until, restoration, weights_of
 from coordinator.domain import (
     BlobRef,
     Commit,
@@ -17,6 +17,7 @@ from coordinator.domain import (
     VersionKind,
     VersionRecord,
 )
+from coordinator.ports.versions import Sign
 
 
 class MemoryVersions:
@@ -75,7 +76,7 @@ class MemoryVersions:
             if not book.holds(blob.blob_id, head=head.number):
                 raise refusals.blob_not_stored(blob.blob_id, purpose=f"version {commit.version.id.number}")
 
-    async def roll_back(self, federation: str, number: int, *, at: float) -> Head:
+    async def roll_back(self, federation: str, number: int, *, at: float, sign: Sign | None = None) -> Head:
         """See the port."""
         found = self._state.federation(federation)
         target = await self.get(federation, number)
@@ -86,18 +87,13 @@ class MemoryVersions:
             raise refusals.version_abandoned(number)
         if number < found.head.oldest_retained:
             raise refusals.version_not_retained(number, oldest=found.head.oldest_retained)
+        identity = VersionId(epoch=found.epoch + 1, number=head.id.number + 1, digest=target.id.digest)
+        restored = dataclasses.replace(restoration(target, identity, at=at), state=self._kept_state(found, target))
+        if sign is not None:
+            restored = sign(restored, target)
         for later in range(number + 1, len(found.versions)):
             found.versions[later] = dataclasses.replace(found.versions[later], abandoned=True)
         found.epoch += 1
-        restored = dataclasses.replace(
-            target,
-            id=VersionId(epoch=found.epoch, number=head.id.number + 1, digest=target.id.digest),
-            kind=VersionKind.ROLLBACK,
-            parent=number,
-            merge=None,
-            state=self._kept_state(found, target),
-            created_at=at,
-        )
         self._publish(federation, restored)
         return found.head
 

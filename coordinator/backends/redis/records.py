@@ -21,6 +21,7 @@ from coordinator.domain import (
     VersionId,
     VersionRecord,
     to_json,
+    version_values,
 )
 
 T = TypeVar("T")
@@ -97,7 +98,7 @@ def load_federation(stored: Stored, *, paused: bool) -> FederationRecord:
 
 def dump_version(version: VersionRecord) -> str:
     """Return a version's body: all of it but identity and being abandoned."""
-    values = to_json(version)
+    values = version_values(version)
     for key in _VERSION_OUTSIDE_BODY:
         del values[key]
     return dump(values)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from coordinator.backends import refusals
 from coordinator.backends.redis.calls import Argument, Calls, unexpected
@@ -15,8 +17,13 @@ from coordinator.backends.redis.records import (
     load_version,
     merged_outcome,
 )
-from coordinator.backends.rules import STATE_VERSIONS, adapters_of, blobs_of, weights_of
-from coordinator.domain import Commit, CommitOutcome, Head, VersionKind, VersionRecord
+from coordinator.backends.rules import STATE_VERSIONS, adapters_of, blobs_of, restoration, weights_of
+from coordinator.domain import Commit, CommitOutcome, Head, VersionId, VersionRecord
+from coordinator.ports.versions import Sign
+
+SIGNING_TRIES = 10
+"""A signed rollback names the head and epoch it follows; it is signed again when either moved in the meantime, which
+takes a merge or a new lease within a millisecond or two."""
 
 
 class RedisVersions:
@@ -92,13 +99,40 @@ class RedisVersions:
             case _:
                 raise unexpected("commit", reply)
 
-    async def roll_back(self, federation: str, number: int, *, at: float) -> Head:
+    async def roll_back(self, federation: str, number: int, *, at: float, sign: Sign | None = None) -> Head:
         """See the port."""
+        for _ in range(SIGNING_TRIES):
+            reply = await self._roll_back(federation, number, at=at, sign=sign)
+            match reply:
+                case ["done"]:
+                    return await self.head(federation)
+                case ["moved"]:
+                    continue
+                case ["version_unknown"]:
+                    raise refusals.version_unknown(number)
+                case ["version_abandoned"]:
+                    raise refusals.version_abandoned(number)
+                case ["version_not_retained", oldest]:
+                    raise refusals.version_not_retained(number, oldest=int(oldest))
+                case _:
+                    raise unexpected("roll_back", reply)
+        raise refusals.rollback_overtaken(number)
+
+    async def _roll_back(self, federation: str, number: int, *, at: float, sign: Sign | None) -> Sequence[Any]:
         keys = FederationKeys(federation)
         target = await self.get(federation, number)
+        signed_after: tuple[Argument, Argument] = ("", "")
         # Identity and being abandoned are not part of the body: the script, which alone knows the new ones, adds them.
-        restored = dataclasses.replace(target, kind=VersionKind.ROLLBACK, parent=number, merge=None, created_at=at)
-        reply = await self._calls.script(
+        # A signature needs the identity before: the script then publishes nothing but what was signed.
+        restored = restoration(target, target.id, at=at)
+        if sign is not None:
+            head, epoch = await self._calls.command("HMGET", keys.federation, "head", "epoch")
+            if head is None or epoch is None:
+                raise refusals.federation_unknown(federation)
+            signed_after = (head, epoch)
+            identity = VersionId(epoch=int(epoch) + 1, number=load_identity(head).number + 1, digest=target.id.digest)
+            restored = sign(restoration(target, identity, at=at), target)
+        reply: Sequence[Any] = await self._calls.script(
             "roll_back",
             [keys.federation, keys.versions, keys.lineage, keys.lifetimes],
             [
@@ -109,21 +143,12 @@ class RedisVersions:
                 STATE_VERSIONS,
                 HEADS_CHANNEL,
                 federation,
+                *signed_after,
                 *(blob.blob_id for blob in adapters_of(target)),
             ],
             federation=federation,
         )
-        match reply:
-            case ["done"]:
-                return await self.head(federation)
-            case ["version_unknown"]:
-                raise refusals.version_unknown(number)
-            case ["version_abandoned"]:
-                raise refusals.version_abandoned(number)
-            case ["version_not_retained", oldest]:
-                raise refusals.version_not_retained(number, oldest=int(oldest))
-            case _:
-                raise unexpected("roll_back", reply)
+        return reply
 
 
 def _commit_arguments(commit: Commit) -> list[Argument]:

@@ -14,6 +14,7 @@ from alignfed.plan import AGENT_ID, FederationPlan
 from alignfed.plan_proto import ENCODING_FROM_PROTO, plan_from_proto, tensors_from_proto
 from alignfed.v1 import operator_service_pb2 as op
 from alignfed.v1 import types_pb2 as pb
+from alignfed.version_manifest import SignedManifest
 from coordinator.domain import (
     AdapterKind,
     AgentRecord,
@@ -100,9 +101,21 @@ def receipt_to_proto(receipt: Receipt) -> pb.Receipt:
     )
 
 
-def adapter_header_to_proto(version: VersionId, blob: BlobRef) -> pb.AdapterHeader:
+def adapter_header_to_proto(version: VersionId, blob: BlobRef, signed: SignedManifest | None) -> pb.AdapterHeader:
     """Return the announcement of a download."""
-    return pb.AdapterHeader(version=version_id_to_proto(version), total_bytes=blob.total_bytes, sha256=blob.sha256)
+    return pb.AdapterHeader(
+        version=version_id_to_proto(version),
+        total_bytes=blob.total_bytes,
+        sha256=blob.sha256,
+        manifest=None if signed is None else signed_manifest_to_proto(signed),
+    )
+
+
+def signed_manifest_to_proto(signed: SignedManifest) -> pb.SignedManifest:
+    """Return what was signed of a version as a message."""
+    return pb.SignedManifest(
+        manifest=signed.manifest, signature=bytes.fromhex(signed.signature), key_fingerprint=signed.key_fingerprint
+    )
 
 
 def chunk_from_proto(message: pb.Chunk) -> ChunkData:
@@ -206,6 +219,7 @@ def version_to_proto(record: VersionRecord, *, with_merge: bool) -> op.GlobalVer
         merge=merge_to_proto(merge) if with_merge and merge is not None else None,
         deltas=0 if merge is None else len(merge.deltas) + merge.forgotten_deltas,
         calibration_loss=None if merge is None else merge.calibration_loss_after,
+        manifest=None if record.signed is None else signed_manifest_to_proto(record.signed),
     )
 
 

@@ -28,6 +28,7 @@ from coordinator.ports import Clock, Store
 from coordinator.service.bounds import within
 from coordinator.service.config import ServiceConfig
 from coordinator.service.transfers.payloads import PayloadWriter
+from coordinator.signing import Signer
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +66,12 @@ class Creation:
         store: Where they are kept.
         clock: Time.
         config: Limits.
+        signer: Signs version 0.
     """
 
-    def __init__(self, store: Store, clock: Clock, config: ServiceConfig) -> None:
+    def __init__(self, store: Store, clock: Clock, config: ServiceConfig, signer: Signer) -> None:
         self._store = store
+        self._signer = signer
         self._clock = clock
         self._config = config
 
@@ -156,7 +159,8 @@ class Creation:
             created_at=now,
         )
         await self._store.federations.create(
-            FederationRecord(plan=plan, calibration=calibration, created_at=now), initial
+            FederationRecord(plan=plan, calibration=calibration, created_at=now),
+            self._signer.sign(plan.federation, initial, None),
         )
         return await self._store.versions.head(plan.federation)
 

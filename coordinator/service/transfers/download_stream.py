@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import aclosing
 
 from alignfed.errors import UploadStalled
@@ -30,8 +31,15 @@ class DownloadStream:
         # Those in line hold nothing but their request, so the line may be as long as the fleet.
         self._slots = Slots(active=config.max_active_downloads, waiting=1_000_000)
 
-    async def send(self, request: DownloadRequest, context: Context, response: ResponseType) -> None:
-        """Send one adapter as messages of type `response`.
+    async def send(
+        self,
+        request: DownloadRequest,
+        context: Context,
+        response: ResponseType,
+        *,
+        charge: Callable[[int], None] | None = None,
+    ) -> None:
+        """Send one adapter as messages of type `response`; `charge` is told how many bytes that takes, and may refuse.
 
         Raises:
             UnknownFederation, VersionNotFound, RequestInvalid: See `Downloads.open`.
@@ -43,13 +51,15 @@ class DownloadStream:
         seconds = self._config.store_timeout_seconds
         async with within(seconds, lambda: store_silent(seconds)):
             download = await self._downloads.open(request)
+        if charge is not None:
+            charge(download.blob.total_bytes - request.offset)
         async with self._slots.hold(wait_seconds=self._config.upload_wait_seconds):
             await self._send(download, context, response)
 
     async def _send(self, download: Download, context: Context, response: ResponseType) -> None:
         sent_bytes = self._metrics.download_bytes.labels(download.federation)
         seconds = self._config.progress_timeout_seconds
-        header = response(header=convert.adapter_header_to_proto(download.version, download.blob))
+        header = response(header=convert.adapter_header_to_proto(download.version, download.blob, download.signed))
         async with within(seconds, lambda: _stalled(seconds)):
             await context.write(header)
         async with aclosing(self._downloads.parts(download)) as parts:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 
 from alignfed.chunks import check_offset
 from alignfed.errors import HeaderInvalid, RequestInvalid, StoreCorrupt, VersionNotFound
+from alignfed.version_manifest import SignedManifest
 from coordinator.domain import AdapterKind, BlobRef, VersionId
 from coordinator.service.caches.heads import HeadCache
 from coordinator.service.caches.versions import RecentVersions
@@ -30,6 +31,7 @@ class Download:
     federation: str
     version: VersionId
     blob: BlobRef
+    signed: SignedManifest | None
     offset: int
 
 
@@ -59,7 +61,9 @@ class Downloads:
             check_offset(request.offset, total_bytes=blob.total_bytes, chunk_bytes=blob.part_bytes)
         except HeaderInvalid as error:
             raise RequestInvalid(error.message) from error
-        return Download(federation=request.federation, version=record.id, blob=blob, offset=request.offset)
+        return Download(
+            federation=request.federation, version=record.id, blob=blob, signed=record.signed, offset=request.offset
+        )
 
     async def parts(self, download: Download) -> AsyncGenerator[Part, None]:
         """Yield the adapter's parts from the offset on, one at a time.

@@ -13,6 +13,7 @@
     │   ├── ChunkOutOfOrder, ChunkChecksumMismatch, PayloadTruncated, PayloadOversized, PayloadDigestMismatch
     │   ├── DeltaIdConflict, DeliveryExhausted, DeltaNormTooLarge, CandidateGated, DroppedByOperator,
     │   │                       DeadLetterExpired
+    │   ├── VersionRefused: VersionUnsigned, SignatureInvalid, ManifestForeign, ManifestChainBroken, VersionReplayed
     │   ├── RequestInvalid, DataUnusable, CalibrationMissing, StoreUnsafe
     │   ├── BackupForeign, BackupTooNew, BackupTruncated, BackupCorrupt
     ├── Unavailable              temporary: try again later, nothing was lost
@@ -50,6 +51,14 @@ from alignfed.errors.identity import (
     JoinTokenInvalid,
     RateExceeded,
     RoleInsufficient,
+)
+from alignfed.errors.integrity import (
+    ManifestChainBroken,
+    ManifestForeign,
+    SignatureInvalid,
+    VersionRefused,
+    VersionReplayed,
+    VersionUnsigned,
 )
 from alignfed.errors.merging import (
     AggregationInvalid,
@@ -151,6 +160,8 @@ __all__ = [
     "InvariantBroken",
     "JoinTokenInvalid",
     "LocalProcessFailed",
+    "ManifestChainBroken",
+    "ManifestForeign",
     "ManifestMismatch",
     "NonFinite",
     "PayloadDigestMismatch",
@@ -163,6 +174,7 @@ __all__ = [
     "Rejected",
     "RequestInvalid",
     "RoleInsufficient",
+    "SignatureInvalid",
     "StoreCorrupt",
     "StoreFull",
     "StoreUnreachable",
@@ -173,6 +185,9 @@ __all__ = [
     "UploadStalled",
     "UploadsBusy",
     "VersionNotFound",
+    "VersionRefused",
+    "VersionReplayed",
+    "VersionUnsigned",
     "WrongBaseModel",
 ]
 

@@ -58,6 +58,7 @@ def bare_server(supervisor: Supervisor, folder: Path, kind: str) -> Iterator[Sta
         LocalProcessFailed: It ended, or was not ready in time.
     """
     port, log = free_ports(1)[0], folder / f"{kind}.log"
+    log.unlink(missing_ok=True)  # an earlier one's says that it is ready
     supervisor.start(python_program(kind, _BARE, [kind, str(port)], stage=1, log=log))
     try:
         deadline = time.monotonic() + START_SECONDS

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
+from bench.speed.alignment import measure_alignment
 from bench.speed.goals import GOALS, MERGE_BF16, MERGE_FP32, Row
+from bench.speed.local_model import LAYERS
 from bench.speed.memory import FEW, MANY, measure_memory
 from bench.speed.merging import measure_merge
 from bench.speed.polls import measure_polls
@@ -20,8 +22,8 @@ from bench.speed.whole_merges import measure_whole_merges
 PARAMETERS_STEP = 8192
 """So that two factors of whole rows, in any dtype, are read as whole words."""
 
-MOST_WHOLE_MERGES = 3
-"""Each takes seconds, and is compared with seconds of work: more say little more."""
+MOST_LONG_ROUNDS = 3
+"""Of whole merges and of trainings: each takes seconds, and is compared with seconds of work; more say little more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,9 @@ class Size:
         uploaded_parameters: Elements of each of these uploads; all of them stay in the store for a while.
         watchers: Agents that watch.
         changes: What each of them is told in a round.
+        layers: Of the model that is trained on, when it is made here.
         rounds: Rounds that count.
+        model_dir: The model that is trained on; None to make one.
     """
 
     parameters: int
@@ -46,27 +50,40 @@ class Size:
     uploaded_parameters: int
     watchers: int
     changes: int
+    layers: int
     rounds: int
+    model_dir: Path | None = None
 
 
 SHORT = Size(
     parameters=41_943_040,
     deltas=16,
     calls=4_000,
-    uploads=(FEW, MANY),
-    uploaded_parameters=8_388_608,
+    uploads=(1, FEW, 16, MANY),
+    uploaded_parameters=41_943_040,
     watchers=500,
     changes=8,
+    layers=LAYERS,
     rounds=5,
 )
 FULL = dataclasses.replace(
     SHORT,
     calls=20_000,
     uploads=(1, 2, 4, FEW, 16, 32, MANY),
-    uploaded_parameters=SHORT.parameters,
     watchers=5_000,
     rounds=15,
 )
+QUICK = dataclasses.replace(
+    SHORT,
+    parameters=1_048_576,
+    calls=400,
+    uploads=(FEW, MANY),
+    uploaded_parameters=1_048_576,
+    watchers=50,
+    layers=1,
+    rounds=1,
+)
+"""Shows that it works; its ratios say nothing."""
 
 Say = Callable[[str], None]
 
@@ -97,8 +114,13 @@ def _merges(_folder: Path, size: Size, say: Say) -> Sequence[Row]:
 
 
 def _whole_merges(folder: Path, size: Size, say: Say) -> Sequence[Row]:
-    rounds = min(size.rounds, MOST_WHOLE_MERGES)
+    rounds = min(size.rounds, MOST_LONG_ROUNDS)
     return [measure_whole_merges(folder, parameters=size.parameters, deltas=size.deltas, rounds=rounds, say=say)]
+
+
+def _alignment(folder: Path, size: Size, say: Say) -> Sequence[Row]:
+    rounds = min(size.rounds, MOST_LONG_ROUNDS)
+    return measure_alignment(folder, model_dir=size.model_dir, layers=size.layers, rounds=rounds, say=say)
 
 
 PARTS: dict[str, Callable[[Path, Size, Say], Sequence[Row]]] = {
@@ -108,6 +130,7 @@ PARTS: dict[str, Callable[[Path, Size, Say], Sequence[Row]]] = {
     "watches": _watches,
     "merges": _merges,
     "whole-merges": _whole_merges,
+    "alignment": _alignment,
 }
 """What can be measured by itself."""
 

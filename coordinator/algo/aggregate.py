@@ -15,6 +15,7 @@ from alignfed.errors import AggregationInvalid, CalibrationMissing, ManifestMism
 from coordinator.algo.align.alignment import METHOD_NONE, Alignment, unchanged
 from coordinator.algo.align.centering import Centering, centre_group, fold
 from coordinator.algo.calibrate.coefficients import Fitted, fit_coefficients, group_term, spread
+from coordinator.algo.clipping import clipped, shortened, shortened_again
 from coordinator.algo.factors import check_all_finite, check_same_shapes, norm
 from coordinator.algo.grouping import VersionGroup, group_by_base
 from coordinator.algo.merge.agreement import agreement
@@ -61,14 +62,19 @@ def aggregate(inputs: AggregationInput, recipe: Recipe, watch: Watch = _unwatche
     Source: AlignFed, sections on version-aware grouping, alignment and fair merging.
     """
     _check(inputs, recipe)
-    groups = group_by_base(inputs.deltas)
-    deltas = [delta for group in groups for delta in group.deltas]
-    norms = [_checked_norm(delta, inputs.head, recipe.fleet) for delta in deltas]
+    sent = [delta for group in group_by_base(inputs.deltas) for delta in group.deltas]
+    sizes = [_checked_norm(delta, inputs.head, recipe.fleet) for delta in sent]
+    short = list(map(shortened, sent))
+    deltas = [delta for delta, _ in short]
+    norms = [size * clip for size, (_, clip) in zip(sizes, short, strict=True)]
+    groups = group_by_base(deltas)
 
     centred = [centre_group(group, recipe.centering) for group in groups]
     with watch("align"):
         alignments = [recipe.align(inputs, _in_fp32(group)) for group in centred]
-    loads = [load for group, alignment in zip(groups, alignments, strict=True) for load in _carried(group, alignment)]
+    carried = [one for group, alignment in zip(groups, alignments, strict=True) for one in _carried(group, alignment)]
+    loads = [load for load, _ in carried]
+    clips = [clip * again for (_, clip), (_, again) in zip(short, carried, strict=True)]
 
     history = _history(inputs, recipe)
     weights = weigh(deltas, _norms_that_weigh(centred, norms, recipe), history, recipe.weighting)
@@ -89,7 +95,7 @@ def aggregate(inputs: AggregationInput, recipe: Recipe, watch: Watch = _unwatche
     cosines = agreement(inputs, weighed, adapter, recipe.space)
     return Aggregated(
         adapter=adapter,
-        deltas=tuple(map(_merged_delta, deltas, weights, coefficients, cosines, norms)),
+        deltas=tuple(map(_merged_delta, sent, weights, coefficients, cosines, zip(sizes, clips, strict=True))),
         groups=tuple(alignment.record for alignment in alignments),
         at_step_scale=functools.partial(_at_step_scale, candidate, adapter),
         fit_losses=(*fitted.losses, *candidate.losses),
@@ -126,7 +132,8 @@ def replay(head: Factors, record: MergeRecord, load: Callable[[str], Factors]) -
     if not record.deltas:
         raise AggregationInvalid("the record names no deltas: it is not the record of a merge")
     terms = [
-        Term(coefficient=delta.coefficient, load=functools.partial(load, delta.delta_id)) for delta in record.deltas
+        Term(coefficient=delta.coefficient, load=clipped(functools.partial(load, delta.delta_id), delta.clip))
+        for delta in record.deltas
     ]
     return merge(head, terms, server_learning_rate=record.server_learning_rate)
 
@@ -164,10 +171,14 @@ def _checked_norm(delta: DeltaInput, head: Factors, fleet: Fleet) -> float:
     return size
 
 
-def _carried(group: VersionGroup, alignment: Alignment) -> list[Load]:
+def _carried(group: VersionGroup, alignment: Alignment) -> list[tuple[Load, float]]:
+    """Return how each delta of a group is loaded at the head, and by what it was shortened after that."""
     if alignment.carry is unchanged:
-        return [delta.load for delta in group.deltas]
-    return [functools.partial(_load_carried, delta.load, alignment) for delta in group.deltas]
+        return [(delta.load, 1.0) for delta in group.deltas]
+    return [
+        shortened_again(functools.partial(_load_carried, delta.load, alignment), delta.max_norm)
+        for delta in group.deltas
+    ]
 
 
 def _load_carried(load: Load, alignment: Alignment) -> Factors:
@@ -242,7 +253,10 @@ def _at_step_scale(candidate: Candidate, full: Factors, scale: float) -> Factors
     return full if scale == 1.0 else candidate.at_step_scale(scale)
 
 
-def _merged_delta(delta: DeltaInput, weight: Weight, coefficient: float, agreement: float, size: float) -> MergedDelta:
+def _merged_delta(
+    delta: DeltaInput, weight: Weight, coefficient: float, agreement: float, lengths: tuple[float, float]
+) -> MergedDelta:
+    size, clip = lengths
     return MergedDelta(
         delta_id=delta.delta_id,
         agent_id=delta.agent_id,
@@ -255,4 +269,5 @@ def _merged_delta(delta: DeltaInput, weight: Weight, coefficient: float, agreeme
         coefficient=coefficient,
         cosine=agreement,
         norm=size,
+        clip=clip,
     )

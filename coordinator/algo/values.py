@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -65,7 +66,7 @@ class DeltaInput:
 
     `rank` is the number of leading LoRA components that the agent trained, None for all. The factors have the adapter's
     full shapes whatever it is: the other components of the delta are zero. `norm` is the Frobenius norm of what `load`
-    gives, None where nobody has taken it yet.
+    gives, None where nobody has taken it yet. A merge scales it down to `max_norm`, before and after alignment.
     """
 
     delta_id: str
@@ -76,6 +77,7 @@ class DeltaInput:
     load: Load
     rank: int | None = None
     norm: float | None = None
+    max_norm: float = math.inf
 
 
 def in_fp32(load: Load) -> Factors:

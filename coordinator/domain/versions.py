@@ -36,7 +36,10 @@ class VersionKind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MergedDelta:
-    """One delta's part in a merge; see `MergedDelta` in operator_service.proto for each figure's meaning."""
+    """One delta's part in a merge; see `MergedDelta` in operator_service.proto for each figure's meaning.
+
+    `clip` is what a long delta was multiplied by to shorten it, beside its coefficient; 1 for all others.
+    """
 
     delta_id: str
     agent_id: str
@@ -49,6 +52,7 @@ class MergedDelta:
     coefficient: float
     cosine: float
     norm: float
+    clip: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,10 @@
     │   │                       IndicesInvalid
     │   ├── HeaderMissing, HeaderRepeated, HeaderInvalid
     │   ├── ChunkOutOfOrder, ChunkChecksumMismatch, PayloadTruncated, PayloadOversized, PayloadDigestMismatch
-    │   ├── DeltaIdConflict, DeliveryExhausted, DeltaNormTooLarge, CandidateGated, DroppedByOperator,
-    │   │                       DeadLetterExpired
+    │   ├── DeltaIdConflict, DeliveryExhausted, DeltaNormTooLarge, DeltaNearZero, DeltaDuplicated,
+    │   │                       DeltaAgainstCalibration, CandidateGated, DroppedByOperator, DeadLetterExpired
     │   ├── VersionRefused: VersionUnsigned, SignatureInvalid, ManifestForeign, ManifestChainBroken, VersionReplayed
+    │   ├── PrivacyBudgetSpent, ParticipatedTooSoon
     │   ├── RequestInvalid, DataUnusable, CalibrationMissing, StoreUnsafe
     │   ├── BackupForeign, BackupTooNew, BackupTruncated, BackupCorrupt
     ├── Unavailable              temporary: try again later, nothing was lost
@@ -66,11 +67,15 @@ from alignfed.errors.merging import (
     CandidateGated,
     DeadLetterExpired,
     DeliveryExhausted,
+    DeltaAgainstCalibration,
+    DeltaDuplicated,
+    DeltaNearZero,
     DeltaNormTooLarge,
     DroppedByOperator,
     Fenced,
     HeadMoved,
 )
+from alignfed.errors.privacy import ParticipatedTooSoon, PrivacyBudgetSpent
 from alignfed.errors.processes import (
     CoordinatorUnreachable,
     DataUnusable,
@@ -139,7 +144,10 @@ __all__ = [
     "DeadLetterExpired",
     "DeadLetterNotFound",
     "DeliveryExhausted",
+    "DeltaAgainstCalibration",
+    "DeltaDuplicated",
     "DeltaIdConflict",
+    "DeltaNearZero",
     "DeltaNormTooLarge",
     "DeltaNotFound",
     "DiskFull",
@@ -164,10 +172,12 @@ __all__ = [
     "ManifestForeign",
     "ManifestMismatch",
     "NonFinite",
+    "ParticipatedTooSoon",
     "PayloadDigestMismatch",
     "PayloadOversized",
     "PayloadTruncated",
     "PlanInvalid",
+    "PrivacyBudgetSpent",
     "QueueFull",
     "RankMismatch",
     "RateExceeded",

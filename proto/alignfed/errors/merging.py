@@ -17,6 +17,24 @@ class DeltaNormTooLarge(Rejected):
     reason = "DELTA_NORM_TOO_LARGE"
 
 
+class DeltaNearZero(Rejected):
+    """A delta is so short that nothing can have been trained."""
+
+    reason = "DELTA_NEAR_ZERO"
+
+
+class DeltaDuplicated(Rejected):
+    """A delta under an id of its own is almost the same as one before it."""
+
+    reason = "DELTA_NEAR_DUPLICATE"
+
+
+class DeltaAgainstCalibration(Rejected):
+    """A delta comes from an agent whose deltas point against the server's calibration set."""
+
+    reason = "DELTA_AGAINST_CALIBRATION"
+
+
 class CandidateGated(Rejected):
     """The merged candidate made the calibration loss jump, so its deltas were not published."""
 

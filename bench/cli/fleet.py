@@ -68,6 +68,12 @@ _FROM_ZERO = click.FloatRange(min=0.0)
               help="Processes that drive the fleet.")  # fmt: skip
 @click.option("--connections", type=click.IntRange(1, 10_000), default=_D.connections, show_default=True,
               help="Connections of each, shared by its agents.")  # fmt: skip
+@click.option("--federations", type=click.IntRange(1, 1000), default=_D.federations, show_default=True,
+              help="Over which the agents are dealt, each with a lease of its own.")  # fmt: skip
+@click.option("--coordinators", type=click.IntRange(1, 64), default=_D.coordinators, show_default=True,
+              help="Coordinators of the deployment that is started; they share one port.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 64), default=_D.workers, show_default=True,
+              help="Workers of it; each merges for the federations whose lease it gets.")  # fmt: skip
 @click.option("--knee", is_flag=True, help="Double the rate step by step until throughput stops growing.")
 @click.option("--p99-limit", type=_ABOVE_ZERO, default=KneeRule().limit_seconds, show_default=True,
               help="With --knee: seconds of a poll's or upload's p99 that end it too.")  # fmt: skip
@@ -100,7 +106,7 @@ def fleet_command(
 ) -> None:
     """Drive a deployment with thousands of agents that speak the whole contract and sleep where others train.
 
-    Without --coordinator it starts an embedded store, a coordinator and a worker on loopback and ends them. Agents
+    Without --coordinator it starts an embedded store, coordinators and workers on loopback and ends them. Agents
     register, follow the head, poll, train for a virtual time, ask, upload deltas of the real codec and settle them. An
     acknowledged delta that is lost or merged twice makes the command fail.
     """
@@ -111,6 +117,8 @@ def fleet_command(
         existing = _existing(coordinator, operator)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended in order
         fleet = FleetSettings(tiers=tiers_of(tiers), **settings)
+        if existing is not None and (fleet.coordinators, fleet.workers) != (1, 1):
+            raise RequestInvalid("--coordinators and --workers are of a deployment that is started: leave them out")
         rule = KneeRule(limit_seconds=p99_limit, step_seconds=step_seconds) if knee else None
         outcome = run_fleet(fleet, say=lambda line: click.echo(line, err=True), existing=existing, rule=rule)
     found = summary(outcome)

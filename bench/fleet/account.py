@@ -67,6 +67,13 @@ def account_of(
     )
 
 
+def total_of(accounts: Iterable[Account]) -> Account:
+    """Return the account of several federations together."""
+    parts = [dataclasses.astuple(account) for account in accounts]
+    names = [field.name for field in dataclasses.fields(Account)]
+    return Account(**{name: sum(values) for name, values in zip(names, zip(*parts, strict=True), strict=True)})
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sharing:
     """How evenly merges are shared among some agents; Jain's index is 1 and Gini's coefficient 0 when all got the same.

@@ -45,7 +45,7 @@ class Crowd:
         self._ending = asyncio.Event()
         self._agents: list[tuple[LightAgent, asyncio.Task[None]]] = []
         self._wire: Wire | None = None
-        self._around: Surroundings | None = None
+        self._arounds: list[Surroundings] = []
         self._lag = asyncio.create_task(self._measure_lag())
 
     async def follow(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +57,10 @@ class Crowd:
                 self._pacing.set(order["factor"])
                 return {}
             case "counts":
-                return {"counts": dict(self._figures.counts), "head": max(self._figures.news, default=0)}
+                return {
+                    "counts": dict(self._figures.counts),
+                    "head": max((number for _, number in self._figures.news), default=0),
+                }
             case "end":
                 return await self._end()
             case "fates":
@@ -71,23 +74,26 @@ class Crowd:
         settings = FleetSettings.from_dict(order["settings"])
         self._wire = Wire(order["address"], connections=settings.connections, figures=self._figures)
         folders = [Path(folder) for folder in order["payloads"]]
-        self._around = Surroundings(
-            federation=order["federation"],
-            prefix=order["prefix"],
-            wire=self._wire,
-            pacing=self._pacing,
-            payloads=tuple(Payload.read(folder, chunk_bytes=order["chunk_bytes"]) for folder in folders),
-            poll_seconds=settings.poll_seconds,
-            ending=self._ending,
-        )
+        payloads = tuple(Payload.read(folder, chunk_bytes=order["chunk_bytes"]) for folder in folders)
+        self._arounds = [
+            Surroundings(
+                federation=federation,
+                prefix=order["prefix"],
+                wire=self._wire,
+                pacing=self._pacing,
+                payloads=payloads,
+                poll_seconds=settings.poll_seconds,
+                ending=self._ending,
+            )
+            for federation in order["federations"]
+        ]
         for number in share_of(settings.agents, settings.processes, self._index):
-            agent = LightAgent(Habits(settings, number), self._around)
+            agent = LightAgent(Habits(settings, number), self._arounds[number % len(self._arounds)])
             self._agents.append((agent, asyncio.create_task(agent.live())))
         return {"agents": len(self._agents)}
 
     async def _end(self) -> dict[str, Any]:
         """Let uploads in progress finish, end everything else, and tell what was acknowledged."""
-        assert self._around is not None
         self._ending.set()
         for agent, task in self._agents:
             if agent.idle.is_set():
@@ -100,17 +106,18 @@ class Crowd:
         ends = await asyncio.gather(*(task for _, task in self._agents), return_exceptions=True)
         crashed = [repr(end) for end in ends if end is not None and not isinstance(end, asyncio.CancelledError)]
         return {
-            "acknowledged": list(self._around.acknowledged),
-            "unanswered": len(self._around.unanswered),
+            "acknowledged": {around.federation: list(around.acknowledged) for around in self._arounds},
+            "unanswered": {around.federation: len(around.unanswered) for around in self._arounds},
             "crashed": crashed[:5],
         }
 
     async def _fates(self, delta_ids: list[str]) -> dict[str, str]:
         """Ask the coordinator for the receipts of deltas that this process has sent; empty for none."""
-        assert self._around is not None
-        around, slots, fates = self._around, asyncio.Semaphore(ASKING), dict[str, str]()
+        sent = {delta_id: around for around in self._arounds for delta_id in around.acknowledged}
+        slots, fates = asyncio.Semaphore(ASKING), dict[str, str]()
 
         async def ask(number: int, delta_id: str) -> None:
+            around = sent[delta_id]
             agent_id, sha256 = around.acknowledged[delta_id]
             request = pb.QueryUploadRequest(
                 federation=around.federation, agent_id=agent_id, delta_id=delta_id, sha256=sha256
@@ -119,7 +126,7 @@ class Crowd:
                 answer = await around.wire.stub(number).QueryUpload(request, timeout=CALL_SECONDS)
             fates[delta_id] = types_pb2.DeltaState.Name(answer.receipt.state) if answer.HasField("receipt") else ""
 
-        mine = [delta_id for delta_id in delta_ids if delta_id in around.acknowledged]
+        mine = [delta_id for delta_id in delta_ids if delta_id in sent]
         await asyncio.gather(*(ask(number, delta_id) for number, delta_id in enumerate(mine)))
         return fates
 

@@ -13,6 +13,8 @@ GROWTH = 1.02
 SMALLEST_SECONDS = 1e-5
 TICKS_PER_SECOND = 200
 """When agents learn of a version is kept to five milliseconds."""
+Version = tuple[str, int]
+"""A federation's name and a number: which version of which."""
 
 
 class Durations:
@@ -74,20 +76,20 @@ class Figures:
     refusals: Counter[str] = dataclasses.field(default_factory=Counter)
     failures: Counter[str] = dataclasses.field(default_factory=Counter)
     durations: dict[str, Durations] = dataclasses.field(default_factory=dict)
-    news: dict[int, Counter[int]] = dataclasses.field(default_factory=dict)
+    news: dict[Version, Counter[int]] = dataclasses.field(default_factory=dict)
 
     def took(self, what: str, seconds: float) -> None:
         """Count how long something took."""
         self.durations.setdefault(what, Durations()).add(seconds)
 
-    def learnt(self, known: int, newer: int, *, at: float) -> None:
-        """Count an agent that knew version `known` and learns of version `newer` at a Unix time in seconds.
+    def learnt(self, federation: str, known: int, newer: int, *, at: float) -> None:
+        """Count an agent of a federation that knew version `known` and learns of `newer` at a Unix time in seconds.
 
         It has then learnt of all between them too.
         """
         tick = round(at * TICKS_PER_SECOND)
         for version in range(known + 1, newer + 1):
-            self.news.setdefault(version, Counter())[tick] += 1
+            self.news.setdefault((federation, version), Counter())[tick] += 1
 
     def since(self, earlier: Figures) -> Figures:
         """Return what was counted since an earlier state of the same figures; news are not subtracted."""
@@ -107,7 +109,9 @@ class Figures:
             "refusals": dict(self.refusals),
             "failures": dict(self.failures),
             "durations": {name: it.to_plain() for name, it in self.durations.items()},
-            "news": {str(v): {str(t): n for t, n in ticks.items()} for v, ticks in self.news.items() if with_news},
+            "news": [
+                [*version, {str(t): n for t, n in ticks.items()}] for version, ticks in self.news.items() if with_news
+            ],
         }
 
     @classmethod
@@ -118,7 +122,7 @@ class Figures:
             refusals=Counter(values["refusals"]),
             failures=Counter(values["failures"]),
             durations={name: Durations.from_plain(it) for name, it in values["durations"].items()},
-            news={int(v): Counter({int(t): n for t, n in ticks.items()}) for v, ticks in values["news"].items()},
+            news={(name, v): Counter({int(t): n for t, n in ticks.items()}) for name, v, ticks in values["news"]},
         )
 
 

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 
 from bench.fleet.stretch import Stretch
-from coordinator.local.cluster import COORDINATOR, WORKER
 
 LEAST_GROWTH = 1.1
 """A step that raises throughput by less than a tenth has not raised it: figures of a busy machine move by that much."""
@@ -70,7 +69,7 @@ def ends_at(steps: Sequence[Stretch], rule: KneeRule) -> Knee | None:
 def limit_of(step: Stretch) -> str:
     """Return what was full during a step, in words."""
     full = []
-    for name in (COORDINATOR, WORKER, "store"):
+    for name in step.after.usages:
         fullness, load = step.fullness(name), step.load(name)
         if fullness is not None and fullness >= FULL:
             full.append(f"the {name}'s processor (it had {load:.2f} of one and wanted {fullness:.2f})")

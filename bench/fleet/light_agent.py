@@ -33,7 +33,7 @@ UPDATE_SECONDS = 1.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What all agents of one process share.
+    """What all agents of one federation in one process share.
 
     `acknowledged` maps each delta that was acknowledged to its agent and digest; `unanswered` holds those that were
     sent without an answer: they may have been accepted.
@@ -140,7 +140,7 @@ class LightAgent:
         self._pace.advised(answer.pace.come_back_after.ToTimedelta().total_seconds())
         if head.number > self._head.number:
             if self._profile.follows:
-                self._figures.learnt(self._head.number, head.number, at=time.time())
+                self._figures.learnt(self._around.federation, self._head.number, head.number, at=time.time())
             self._head = head
 
     # ---- training and sending --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import grpc
 
 from bench.fleet.account import sharing, staleness_of
 from bench.fleet.deployment import STORE
-from bench.fleet.run import Outcome
+from bench.fleet.run import Outcome, Part
 from bench.fleet.spread import Spread, spreads, typical
 from bench.fleet.stretch import ANSWERED, Look, Stretch
 from coordinator.local.cluster import COORDINATOR, WORKER
@@ -26,7 +26,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     """Return everything as plain JSON values, with what it was measured on. Times are seconds unless named."""
     settings, found = outcome.settings, outcome.published
     steps = [_stretch(step, outcome) for step in outcome.stretches]
-    following = TOLD_SHARE * outcome.registered * settings.following_ratio
+    following = TOLD_SHARE * outcome.registered / settings.federations * settings.following_ratio
     heard = spreads(outcome.whole.after.figures.news, found.made_at, least_told=round(following))
     return {
         "machine": {
@@ -47,6 +47,8 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "knee": None if outcome.knee is None else dataclasses.asdict(outcome.knee),
         "news": _news(heard),
         "account": dataclasses.asdict(outcome.account),
+        "federations": [_part(part) for part in outcome.parts],
+        "accepted_by": outcome.accepted_by,
         "staleness_versions": {str(k): n for k, n in staleness_of(found.merged).items()},
         "sharing": {
             name: dataclasses.asdict(it) for name, it in sharing(outcome.tier_of, found.merged, settings.tiers).items()
@@ -54,6 +56,15 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "refusals": dict(outcome.whole.after.figures.refusals),
         "failures": dict(outcome.whole.after.figures.failures),
         "costs": _costs(outcome),
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "federation": part.federation,
+        "leader": part.leader,
+        "versions": len(part.published.made_at),
+        "account": dataclasses.asdict(part.account),
     }
 
 
@@ -104,7 +115,7 @@ def _costs(outcome: Outcome) -> dict[str, Any]:
     """
     step, whole = outcome.stretches[0], outcome.whole
     counts = step.figures.counts
-    coordinator, worker = step.cpu_seconds(COORDINATOR), step.cpu_seconds(WORKER)
+    coordinator, worker = _cpu_seconds(step, COORDINATOR), _cpu_seconds(step, WORKER)
     merged = step.merged_per_second(outcome.published.made_at, outcome.published.sizes) * step.seconds
     polls = counts["polls"] + counts["long_polls"]
     answers = step.answers_per_second * step.seconds
@@ -120,11 +131,19 @@ def _costs(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _grown(process: str, before: Look, after: Look, count: int, scale: float) -> float | None:
-    """Return by how much a process' memory grew for each of so many things, in bytes times `scale`."""
-    if process not in after.usages or not count:
+def _cpu_seconds(step: Stretch, role: str) -> float | None:
+    """Return the processor time of all processes of a role."""
+    names = step.processes(role)
+    return sum(step.cpu_seconds(name) or 0.0 for name in names) if names else None
+
+
+def _grown(role: str, before: Look, after: Look, count: int, scale: float) -> float | None:
+    """Return by how much the memory of a role's processes grew for each of so many things, in bytes times `scale`."""
+    names = Stretch(factor=1.0, before=before, after=after).processes(role)
+    if not names or not count:
         return None
-    return scale * (after.usages[process].resident_bytes - before.usages[process].resident_bytes) / count
+    grown = sum(after.usages[name].resident_bytes - before.usages[name].resident_bytes for name in names)
+    return scale * grown / count
 
 
 def _each(total: float | None, count: float, scale: float) -> float | None:

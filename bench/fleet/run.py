@@ -13,14 +13,15 @@ from typing import Any
 
 from alignfed.errors import LocalProcessFailed
 from alignfed.plan import FederationPlan
-from bench.fleet.account import Account, account_of, missing_from
+from bench.fleet.account import Account, account_of, missing_from, total_of
+from bench.fleet.balance import accepted_by, process_of
 from bench.fleet.crowds import Crowds, crowds_running
-from bench.fleet.deployment import Deployment, create_federation, embedded, wait_for_worker
+from bench.fleet.deployment import Deployment, create_federations, embedded, leaders_of, wait_for_leaders
 from bench.fleet.draws import Habits
 from bench.fleet.knee import Knee, KneeRule, ends_at
 from bench.fleet.machine import allow_files, usages_of
 from bench.fleet.payloads import write_payloads
-from bench.fleet.records import Published, published
+from bench.fleet.records import Published, published, together
 from bench.fleet.settings import FleetSettings
 from bench.fleet.stretch import Look, Stretch
 from coordinator.cli.operator_client import OperatorClient
@@ -40,6 +41,23 @@ Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What came of one federation.
+
+    Attributes:
+        federation: Its name.
+        leader: The process that merged for it at the end, or its worker's id where it runs elsewhere; empty for none.
+        account: What became of every delta.
+        published: Every version.
+    """
+
+    federation: str
+    leader: str
+    account: Account
+    published: Published
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """Everything that one run has found out.
 
@@ -50,8 +68,8 @@ class Outcome:
         stretches: What was measured: one, or the steps towards the knee.
         knee: Where throughput stops growing; None when it was not looked for, or not found within the steps.
         whole: From the fleet's beginning to the last look, with all news.
-        account: What became of every delta.
-        published: Every version.
+        parts: What came of each federation.
+        accepted_by: Deltas that each coordinator has accepted, as far as they run here.
         tier_of: Name of each agent's tier.
     """
 
@@ -61,9 +79,19 @@ class Outcome:
     stretches: tuple[Stretch, ...]
     knee: Knee | None
     whole: Stretch
-    account: Account
-    published: Published
+    parts: tuple[Part, ...]
+    accepted_by: dict[str, int]
     tier_of: dict[str, str]
+
+    @property
+    def account(self) -> Account:
+        """What became of every delta of every federation."""
+        return total_of(part.account for part in self.parts)
+
+    @property
+    def published(self) -> Published:
+        """Every version of every federation."""
+        return together(part.published for part in self.parts)
 
 
 @contextlib.contextmanager
@@ -94,12 +122,14 @@ def run_fleet(
     """
     allow_files(settings.processes * settings.connections)
     with _folder() as folder, Supervisor() as supervisor, contextlib.ExitStack() as stack:
-        deployment = existing or stack.enter_context(embedded(supervisor, folder / "deployment"))
+        own = {"coordinators": settings.coordinators, "workers": settings.workers}
+        deployment = existing or stack.enter_context(embedded(supervisor, folder / "deployment", **own))
         client = stack.enter_context(OperatorClient(deployment.operator_address, call_seconds=OPERATOR_SECONDS))
-        plan = create_federation(client, settings)
-        wait_for_worker(client, plan.federation)
-        say(f"federation {plan.federation} on {deployment.agent_address}, {settings.merged_at_once} deltas a merge")
-        run = _Run(settings, deployment, client, plan, supervisor, say)
+        plans = create_federations(client, settings)
+        names = [plan.federation for plan in plans]
+        wait_for_leaders(client, names, check=supervisor.check)
+        say(f"{', '.join(names)} on {deployment.agent_address}, {settings.merged_at_once} deltas a merge")
+        run = _Run(settings, deployment, client, plans, supervisor, say)
         return asyncio.run(run.whole(folder, rule))
 
 
@@ -111,14 +141,15 @@ class _Run:
         settings: FleetSettings,
         deployment: Deployment,
         client: OperatorClient,
-        plan: FederationPlan,
+        plans: list[FederationPlan],
         supervisor: Supervisor,
         say: Say,
     ) -> None:
         self._settings = settings
         self._deployment = deployment
         self._client = client
-        self._plan = plan
+        self._form = plans[0]
+        self._names = [plan.federation for plan in plans]
         self._supervisor = supervisor
         self._say = say
         self._began = time.monotonic()
@@ -126,23 +157,24 @@ class _Run:
     async def whole(self, folder: Path, rule: KneeRule | None) -> Outcome:
         """Do everything from the first process to the account."""
         fleet = self._settings
-        payloads = write_payloads(folder / "payloads", self._plan)
+        payloads = write_payloads(folder / "payloads", self._form)
         async with crowds_running(self._supervisor, folder / "logs", processes=fleet.processes) as crowds:
             alone = await self._look(crowds)
             await crowds.order(
                 "begin",
                 settings=fleet.to_dict(),
                 address=self._deployment.agent_address,
-                federation=self._plan.federation,
+                federations=self._names,
                 prefix=PREFIX,
                 payloads=[str(path) for path in payloads],
-                chunk_bytes=self._plan.limits.chunk_bytes,
+                chunk_bytes=self._form.limits.chunk_bytes,
             )
             registered = await self._arrived(crowds)
             first = await self._look(crowds)
             stretches, knee = await (self._steps(crowds, rule) if rule else self._steady(crowds))
             last = await self._look(crowds)
-            account, found = await self._end(crowds)
+            parts = await self._end(crowds)
+            accepted = await asyncio.to_thread(accepted_by, self._deployment.metrics)
         return Outcome(
             settings=fleet,
             registered=registered,
@@ -150,8 +182,8 @@ class _Run:
             stretches=stretches,
             knee=knee,
             whole=Stretch(factor=1.0, before=first, after=last),
-            account=account,
-            published=found,
+            parts=parts,
+            accepted_by=accepted,
             tier_of={f"{PREFIX}-{number}": Habits(fleet, number).profile.tier.name for number in range(fleet.agents)},
         )
 
@@ -211,17 +243,19 @@ class _Run:
         figures, busiest_seconds = await crowds.figures()
         usages = usages_of(self._deployment.pids)
         at = time.time()
-        view = await asyncio.to_thread(self._client.federation, self._plan.federation)
         return Look(
             at=at,
             figures=figures,
             busiest_seconds=busiest_seconds,
             usages=usages,
-            head=view.head.id.number,
-            queued=view.queued,
+            queued=await self._queued(),
         )
 
-    async def _end(self, crowds: Crowds) -> tuple[Account, Published]:
+    async def _queued(self) -> int:
+        views = [await asyncio.to_thread(self._client.federation, name) for name in self._names]
+        return sum(view.queued for view in views)
+
+    async def _end(self, crowds: Crowds) -> tuple[Part, ...]:
         """End the fleet, let the worker merge what waits, and account for every delta."""
         self._say("ending: no new deltas")
         ends: list[dict[str, Any]] = await crowds.order("end")
@@ -229,20 +263,29 @@ class _Run:
         if crashed:
             raise LocalProcessFailed(f"{len(crashed)} light agents failed: {crashed[0]}")
         await self._drained()
-        await asyncio.to_thread(self._client.pause, self._plan.federation)
-        found = await asyncio.to_thread(published, self._client, self._plan.federation)
-        acknowledged = [delta_id for end in ends for delta_id in end["acknowledged"]]
-        missing = missing_from(acknowledged, found.merged)
+        leaders = await asyncio.to_thread(leaders_of, self._client, self._names)
+        return tuple([await self._part(crowds, ends, name, leaders.get(name, "")) for name in self._names])
+
+    async def _part(self, crowds: Crowds, ends: list[dict[str, Any]], federation: str, leader: str) -> Part:
+        """Account for every delta of one federation."""
+        await asyncio.to_thread(self._client.pause, federation)
+        found = await asyncio.to_thread(published, self._client, federation)
+        acknowledged = [delta_id for end in ends for delta_id in end["acknowledged"][federation]]
         fates: dict[str, str] = {}
-        for answer in await crowds.order("fates", delta_ids=missing):
+        for answer in await crowds.order("fates", delta_ids=missing_from(acknowledged, found.merged)):
             fates |= answer["fates"]
-        unanswered = sum(end["unanswered"] for end in ends)
-        return account_of(acknowledged, found.merged, fates, unanswered=unanswered), found
+        unanswered = sum(end["unanswered"][federation] for end in ends)
+        return Part(
+            federation=federation,
+            leader=process_of(leader, self._deployment.pids),
+            account=account_of(acknowledged, found.merged, fates, unanswered=unanswered),
+            published=found,
+        )
 
     async def _drained(self) -> None:
         """Wait until nothing is queued, or for long enough: what still is counts as queued."""
         deadline = time.monotonic() + max(DRAIN_SECONDS, 2 * self._settings.buffer_seconds)
         while time.monotonic() < deadline:
-            if (await asyncio.to_thread(self._client.federation, self._plan.federation)).queued == 0:
+            if await self._queued() == 0:
                 return
             await asyncio.sleep(DRAIN_LOOK_SECONDS)

@@ -10,8 +10,8 @@ from alignfed.errors import RequestInvalid
 from alignfed.plain import from_plain
 
 AGENTS_PER_DELTA_OF_A_MERGE = 20
-"""The buffer's size unless set: a twentieth of the fleet, so that the fleet's size does not change how often it is told
-of a version."""
+"""The buffer's size unless set: a twentieth of the federation, so that the fleet's size does not change how often it is
+told of a version."""
 LEAST_BUFFER, LARGEST_BUFFER = 4, 10_000
 
 
@@ -52,6 +52,9 @@ class FleetSettings:
         buffer_seconds: Longest time a delta waits for a merge to fill.
         processes: Processes that drive the fleet.
         connections: Connections of each, shared by its agents.
+        federations: Over which the agents are dealt, one after the other; each has a lease of its own.
+        coordinators: Processes that share one port, when a deployment is started here.
+        workers: Processes that merge for all federations, when a deployment is started here.
     """
 
     agents: int = 1000
@@ -80,11 +83,14 @@ class FleetSettings:
     buffer_seconds: float = 15.0
     processes: int = 2
     connections: int = 4
+    federations: int = 1
+    coordinators: int = 1
+    workers: int = 1
 
     @property
     def merged_at_once(self) -> int:
         """Deltas of one merge."""
-        wanted = self.buffer_size or self.agents // AGENTS_PER_DELTA_OF_A_MERGE
+        wanted = self.buffer_size or self.agents // self.federations // AGENTS_PER_DELTA_OF_A_MERGE
         return min(max(wanted, LEAST_BUFFER), LARGEST_BUFFER)
 
     @property

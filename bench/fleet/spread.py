@@ -7,7 +7,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from bench.fleet.figures import TICKS_PER_SECOND
+from bench.fleet.figures import TICKS_PER_SECOND, Version
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,12 +15,14 @@ class Spread:
     """When agents knew of one version, in seconds.
 
     Attributes:
+        federation: Whose it is.
         version: Its number.
         told: Agents that learnt of it, or of a newer one, while connected.
         p50, p99, last: From its making by the worker, which then stores and commits it, until so many knew.
         fanned_p50, fanned_p99, fanned_last: From the first agent that knew.
     """
 
+    federation: str
     version: int
     told: int
     p50: float
@@ -31,18 +33,19 @@ class Spread:
     fanned_last: float
 
 
-def spread_of(version: int, ticks: Mapping[int, int], *, made_at: float) -> Spread:
+def spread_of(version: Version, ticks: Mapping[int, int], *, made_at: float) -> Spread:
     """Return how one version's news spread.
 
     Args:
-        version: Its number.
+        version: Which.
         ticks: How many learnt of it at each tick; at least one.
         made_at: When the worker made it, in Unix seconds by its own clock.
     """
     first = min(ticks) / TICKS_PER_SECOND
     p50, p99, last = (_reached(ticks, fraction) for fraction in (0.5, 0.99, 1.0))
     return Spread(
-        version=version,
+        federation=version[0],
+        version=version[1],
         told=sum(ticks.values()),
         p50=p50 - made_at,
         p99=p99 - made_at,
@@ -53,8 +56,8 @@ def spread_of(version: int, ticks: Mapping[int, int], *, made_at: float) -> Spre
     )
 
 
-def spreads(news: Mapping[int, Counter[int]], made_at: Mapping[int, float], *, least_told: int) -> list[Spread]:
-    """Return the spread of each version that at least `least_told` agents learnt of, oldest first.
+def spreads(news: Mapping[Version, Counter[int]], made_at: Mapping[Version, float], *, least_told: int) -> list[Spread]:
+    """Return the spread of each version that at least `least_told` agents learnt of, by federation, oldest first.
 
     A version that was made too late in the run for most to hear of it says nothing about how fast they do.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from bench.fleet.figures import Figures
+from bench.fleet.figures import Figures, Version
 from bench.fleet.machine import Usage
 
 ANSWERED = ("registrations", "polls", "long_polls", "watch_events", "queries", "uploads", "downloads")
@@ -21,15 +21,13 @@ class Look:
         figures: Of all agents.
         busiest_seconds: Time that the busiest process which drives agents ran, or would have had it got a processor.
         usages: Of the deployment's processes, as far as they are on this machine.
-        head: The newest version's number.
-        queued: Deltas that wait to be merged.
+        queued: Deltas that wait to be merged, of all federations.
     """
 
     at: float
     figures: Figures
     busiest_seconds: float
     usages: Mapping[str, Usage]
-    head: int
     queued: int
 
 
@@ -65,6 +63,10 @@ class Stretch:
         """How much of the time the busiest process that drives agents ran or wanted to: near 1, it is what limits."""
         return (self.after.busiest_seconds - self.before.busiest_seconds) / self.seconds
 
+    def processes(self, role: str) -> list[str]:
+        """Return the names of the deployment's processes of a role: `worker`, `worker-2`, ..."""
+        return [name for name in self.after.usages if name.partition("-")[0] == role]
+
     def cpu_seconds(self, process: str) -> float | None:
         """Return the processor time that a process of the deployment took; None when it is not on this machine."""
         if process not in self.after.usages:
@@ -93,7 +95,7 @@ class Stretch:
         durations = self.figures.durations.get(what)
         return None if durations is None else durations.quantile(fraction)
 
-    def merged_per_second(self, made_at: Mapping[int, float], sizes: Mapping[int, int]) -> float:
+    def merged_per_second(self, made_at: Mapping[Version, float], sizes: Mapping[Version, int]) -> float:
         """Return deltas per second in the versions that were made in this stretch."""
         within = [version for version, at in made_at.items() if self.before.at <= at < self.after.at]
         return sum(sizes[version] for version in within) / self.seconds

@@ -90,6 +90,7 @@ def _ends(found: Mapping[str, Any]) -> list[str]:
         f"{account['acknowledged']} deltas acknowledged: {account['merged']} merged, {account['rejected']} rejected, "
         f"{account['queued']} queued; lost {account['lost']}, doubled {account['doubled']}; "
         f"{account['unanswered']} sent without an answer",
+        *_spread(found),
         "refusals (answers, not failures): " + _counts(found["refusals"]),
         "calls without an answer: " + _counts(found["failures"]),
         "staleness of merged deltas in versions: " + _staleness(found["staleness_versions"]),
@@ -118,6 +119,21 @@ def _ends(found: Mapping[str, Any]) -> list[str]:
             f"answer of any kind, {costs['coordinator_kib_per_agent']:.1f} KiB per connected agent; worker: "
             f"{_plain(costs['worker_cpu_ms_per_merged_delta'])} ms per merged delta"
         )
+    return lines
+
+
+def _spread(found: Mapping[str, Any]) -> list[str]:
+    """Return who led what and who took how much, where there is something to be spread."""
+    lines = []
+    if len(found["federations"]) > 1:
+        rows = [("federation", "led by", "versions", "acked", "merged", "lost", "doubled")]
+        for it in found["federations"]:
+            account = it["account"]
+            counts = (it["versions"], *(account[name] for name in ("acknowledged", "merged", "lost", "doubled")))
+            rows.append((it["federation"], it["leader"] or "nobody", *map(str, counts)))
+        lines += _aligned(rows)
+    if len(found["accepted_by"]) > 1:
+        lines.append("deltas accepted, by coordinator: " + _counts(found["accepted_by"]))
     return lines
 
 

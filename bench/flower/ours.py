@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from alignfed.errors import LocalProcessFailed
+from bench.fleet.deployment import wait_for_leaders
 from bench.flower.payloads import Payload
 from bench.flower.processor import Meter
 from bench.flower.switchboard import Peer, Switchboard
-from bench.speed.started import START_SECONDS, coordinator_with, zero_adapter
+from bench.speed.started import coordinator_with, zero_adapter
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.cli.operator_client import OperatorClient
 from coordinator.local.cluster import ALIGNFED, WORKER
@@ -21,7 +22,6 @@ from edge_agent.wire.client import CoordinatorClient
 
 _AGENT = "import sys; from bench.flower.agent import main; main(sys.argv[1:])"
 MEGA = 1e6
-LOOK_SECONDS = 0.2
 MERGE_SECONDS = 60.0
 """Longest wait of one long poll; a merge takes far less."""
 
@@ -56,7 +56,7 @@ class Ours:
         with OperatorClient(server.operators) as operator:
             for plan in plans[1:]:
                 operator.create_federation(plan, zero_adapter(plan), b"")
-            _wait_for_worker(operator, supervisor, {plan.federation for plan in plans})
+            wait_for_leaders(operator, {plan.federation for plan in plans}, check=supervisor.check)
         switchboard = stack.enter_context(Switchboard())
         self._agents = [_agent(number, supervisor, switchboard, server.address, folder) for number in range(clients)]
         for agent in self._agents:
@@ -111,12 +111,3 @@ def _agent(number: int, supervisor: Supervisor, switchboard: Switchboard, coordi
     arguments = [str(switchboard.port), name, coordinator, str(folder / name)]
     supervisor.start(python_program(name, _AGENT, arguments, stage=3, log=folder / f"{name}.log"))
     return switchboard.peer(name, supervisor.check)
-
-
-def _wait_for_worker(operator: OperatorClient, supervisor: Supervisor, federations: set[str]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while federations - {it.federation for it in operator.inspect().federations if it.worker_id}:
-        supervisor.check()
-        if time.monotonic() > deadline:
-            raise LocalProcessFailed(f"no worker leads all federations within {START_SECONDS:.0f} s")
-        time.sleep(LOOK_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import grpc
 
 from alignfed.v1 import agent_service_pb2 as pb
 from alignfed.v1 import agent_service_pb2_grpc
+from bench.fleet.machine import allow_files
 from bench.speed.goals import WATCH, WATCHER_MEMORY, Row
 from bench.speed.polls import AGENT, SMALL_PARAMETERS, cpu_of_polls
 from bench.speed.rounds import compare_awaited
@@ -23,8 +23,6 @@ from coordinator.local.processes import Supervisor
 
 ALLOWED_KILOBYTES = 35.0
 THOUSAND = 1_000
-FILES_BESIDE = 256
-"""Open files of a process beside its connections."""
 
 
 def measure_watches(
@@ -35,7 +33,7 @@ def measure_watches(
     Returns:
         Rows of the goals that are about watches; costs in seconds of the coordinator's processor time per thousand.
     """
-    _allow_open_files(watchers + FILES_BESIDE)
+    allow_files(watchers)
     with ExitStack() as stack:
         store = stack.enter_context(EmbeddedValkey(folder / "watches-store"))
         supervisor = stack.enter_context(Supervisor())
@@ -99,12 +97,3 @@ async def _cpu_of_pushes(server: Started, operator: OperatorClient, streams: Seq
         await asyncio.to_thread(change, FEDERATION)
         await asyncio.gather(*(stream.read() for stream in streams))
     return (server.cpu_seconds() - before) / (changes * len(streams)) * THOUSAND
-
-
-def _allow_open_files(count: int) -> None:
-    """Let this process, and those it starts, open so many files, as far as the machine lets it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < count:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (min(count, hard) if hard != resource.RLIM_INFINITY else count, hard)
-        )

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import resource
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from bench.fleet.machine import allow_files
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.backends.urls import open_store
 from coordinator.ports import Store
@@ -34,7 +34,6 @@ from tests.support.waiting import eventually
 FEDERATION = "connected"
 VERSION_EVERY_SECONDS = 2.0
 NEWS_SECONDS = 60.0
-SPARE_FILES = 200
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +62,9 @@ class ConnectedReport:
 
 def run_connected(folder: Path, *, agents: int, processes: int, seconds: float) -> ConnectedReport:
     """Connect `agents` from several processes and publish versions for `seconds`."""
-    _allow_files(agents + SPARE_FILES)
+    allow_files(agents)
     with EmbeddedValkey(folder / "store") as valkey:
         return asyncio.run(_run(folder, valkey.url, agents=agents, processes=processes, seconds=seconds))
-
-
-def _allow_files(count: int) -> None:
-    """Raise the limit of open files, for this process and those it starts."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < count:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
 
 
 async def _run(folder: Path, url: str, *, agents: int, processes: int, seconds: float) -> ConnectedReport:

@@ -32,40 +32,40 @@ def figures(polls: int, seconds: float) -> Figures:
     found.counts["polls"] += polls
     found.refusals["QUEUE_FULL"] += polls
     found.took("polls", seconds)
-    found.learnt(1, 3, at=100.0)
+    found.learnt("f", 1, 3, at=100.0)
     return found
 
 
 def test_figures_survive_the_way_between_processes() -> None:
     sent = figures(2, 0.1)
     assert Figures.from_plain(json.loads(json.dumps(sent.to_plain()))).to_plain() == sent.to_plain()
-    assert sent.to_plain(with_news=False)["news"] == {}
+    assert sent.to_plain(with_news=False)["news"] == []
 
 
 def test_processes_add_up_and_time_subtracts() -> None:
     both = summed([figures(2, 0.1), figures(3, 0.2)])
     assert both.counts["polls"] == both.refusals["QUEUE_FULL"] == 5
     assert both.durations["polls"].count == 2
-    assert both.news == {2: Counter({20_000: 2}), 3: Counter({20_000: 2})}
+    assert both.news == {("f", 2): Counter({20_000: 2}), ("f", 3): Counter({20_000: 2})}
     later = summed([both, figures(1, 0.4)]).since(both)
     assert later.counts == {"polls": 1}
     assert later.durations["polls"].quantile(0.5) == pytest.approx(0.4, rel=0.02)
 
 
 def test_an_agent_that_skips_a_version_has_learnt_of_it_too() -> None:
-    assert figures(1, 0.1).news == {2: Counter({20_000: 1}), 3: Counter({20_000: 1})}
+    assert figures(1, 0.1).news == {("f", 2): Counter({20_000: 1}), ("f", 3): Counter({20_000: 1})}
 
 
 def test_news_spread_from_the_making_and_from_the_first_who_knew() -> None:
     ticks = Counter({20_000: 1, 20_100: 98, 20_400: 1})
-    spread = spread_of(3, ticks, made_at=99.5)
+    spread = spread_of(("f", 3), ticks, made_at=99.5)
     assert (spread.told, spread.p50, spread.p99, spread.last) == (100, 1.0, 1.0, 2.5)
     assert (spread.fanned_p50, spread.fanned_p99, spread.fanned_last) == (0.5, 0.5, 2.0)
 
 
 def test_a_version_that_few_have_heard_of_says_nothing() -> None:
-    news = {1: Counter({20_000: 90}), 2: Counter({20_000: 10}), 3: Counter({20_000: 95})}
-    heard = spreads(news, {1: 99.0, 2: 99.0}, least_told=50)
-    assert [spread.version for spread in heard] == [1]
+    news = {("f", 1): Counter({20_000: 90}), ("f", 2): Counter({20_000: 10}), ("g", 1): Counter({20_000: 95})}
+    heard = spreads(news, {("f", 1): 99.0, ("f", 2): 99.0}, least_told=50)
+    assert [(spread.federation, spread.version) for spread in heard] == [("f", 1)]
     assert typical(heard, lambda spread: spread.last) == 1.0
     assert typical([], lambda spread: spread.last) is None

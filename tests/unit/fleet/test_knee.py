@@ -20,7 +20,7 @@ def step(acknowledged: int, *, factor: float = 1.0, poll_seconds: float = 0.01, 
 
 def look(at: float, figures: Figures, cpu_seconds: float) -> Look:
     usage = Usage(cpu_seconds=cpu_seconds, waited_seconds=0.0, resident_bytes=0)
-    return Look(at=at, figures=figures, busiest_seconds=0.0, usages={"coordinator": usage}, head=0, queued=0)
+    return Look(at=at, figures=figures, busiest_seconds=0.0, usages={"coordinator": usage}, queued=0)
 
 
 def test_a_rate_that_grows_has_no_knee_yet() -> None:
@@ -58,4 +58,9 @@ def test_a_stretch_counts_versions_made_within_it() -> None:
     assert stretch.per_second("acknowledged") == 10.0
     assert stretch.load("coordinator") == 0.1
     assert stretch.load("worker") is None
-    assert stretch.merged_per_second({1: 5.0, 2: 10.0, 3: -1.0}, {1: 40, 2: 40, 3: 40}) == 4.0
+    assert (
+        stretch.merged_per_second(
+            {("f", 1): 5.0, ("f", 2): 10.0, ("g", 1): -1.0}, {("f", 1): 40, ("f", 2): 40, ("g", 1): 40}
+        )
+        == 4.0
+    )

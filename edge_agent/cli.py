@@ -98,6 +98,10 @@ def main() -> None:
 )  # fmt: skip
 @_setting("--max-pending", type=click.IntRange(1), default=8, help="Pause training at so many deltas not uploaded.")
 @_setting(
+    "--version-key", type=PATH, metavar="FILE",
+    help="Load only versions that the holder of one of these public keys (PEM) has signed.",
+)  # fmt: skip
+@_setting(
     "--max-outbox-bytes", type=click.IntRange(1), default=4 * 2**30,
     help="Keep so many bytes of deltas; beyond it the oldest that are not uploaded yet are dropped, and counted.",
 )  # fmt: skip

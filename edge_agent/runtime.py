@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from alignfed import __version__
+from alignfed.addresses import is_loopback
 from alignfed.base_model import locate
 from alignfed.errors import RankMismatch, RequestInvalid
 from alignfed.exposition import new_registry, serve_metrics
@@ -18,6 +19,8 @@ from alignfed.layout import delta_layout
 from alignfed.plan import FEDERATION_NAME, FederationPlan
 from alignfed.tracing.export import tracing
 from alignfed.tracing.spans import Tracer
+from alignfed.version_keys import load_version_keys
+from edge_agent.acceptance import Acceptance
 from edge_agent.agent import Agent, LoopSettings
 from edge_agent.domain import Capabilities, TlsFiles, Totals
 from edge_agent.journal import Journal
@@ -57,6 +60,7 @@ class AgentSettings:
         memory_bytes: The same, of its memory.
         tier: Operator-chosen label of the machine's speed class.
         examples: Rows of data held, as far as known.
+        version_key: PEM file of the public keys that versions must be signed with; None takes any version.
         slowdown: Pretend to be a machine this many times slower.
         max_deltas: Stop after this many deltas; None to go on for ever.
         max_pending: Stop training while so many deltas wait to be uploaded.
@@ -79,6 +83,7 @@ class AgentSettings:
     tier: str = ""
     examples: int = 0
     slowdown: float = 1.0
+    version_key: Path | None = None
     max_deltas: int | None = None
     max_pending: int = 8
     max_outbox_bytes: int = DEFAULT_MAX_BYTES
@@ -108,6 +113,23 @@ class AgentSettings:
         Raises:
             RequestInvalid: Names the setting and what it must be.
         """
+    def acceptance(self, directory: StateDirectory) -> Acceptance | None:
+        """Return what verifies versions, or None without keys; said aloud unless all of it stays on this machine.
+
+        Raises:
+            RequestInvalid: The keys cannot be used, or what the state directory remembers is damaged.
+        """
+        if self.version_key is not None:
+            keys = load_version_keys(self.version_key)
+            return Acceptance(keys, federation=self.federation, file=directory.accepted_version)
+        if not is_loopback(self.coordinator.rpartition(":")[0].strip("[]")):
+            logger.warning(
+                "versions are not verified: whoever serves %s can make this agent train from any adapter; "
+                "ask the federation's operators for their public key and set version-key",
+                self.coordinator,
+            )
+        return None
+
         if not FEDERATION_NAME.fullmatch(self.federation):
             raise RequestInvalid(f"federation {self.federation!r} must be 1 to 63 lowercase letters, digits or hyphens")
         if self.agent_id is not None:
@@ -223,7 +245,13 @@ class AgentProcess:
             max_pending=settings.max_pending,
             train_rank=settings.train_rank,
         )
-        versions = VersionSource(client=client, link=link, journal=journal, on_new_head=uploader.settle_soon)
+        versions = VersionSource(
+            client=client,
+            link=link,
+            journal=journal,
+            on_new_head=uploader.settle_soon,
+            acceptance=settings.acceptance(directory),
+        )
         agent = Agent(loop, versions=versions, link=link, outbox=outbox, journal=journal, pace=pace)
         with client:
             self._cancel = [client.cancel, outbox.wake]

@@ -21,6 +21,7 @@ from edge_agent.outbox.durable import replace_json, storing
 STATE_NAME = "state.json"
 LOCK_NAME = "lock"
 OUTBOX_NAME = "outbox"
+ACCEPTED_NAME = "accepted-version.json"
 DIGESTS_NAME = "base-model-digests.json"
 
 
@@ -73,6 +74,11 @@ class StateDirectory:
     def outbox(self) -> Path:
         """Where the outbox is."""
         return self.path / OUTBOX_NAME
+
+    @property
+    def accepted_version(self) -> Path:
+        """Where the last accepted version is remembered."""
+        return self.path / ACCEPTED_NAME
 
     @property
     def digests(self) -> Path:

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Protocol
 
 from alignfed.codec import Factors
-from alignfed.errors import InvariantBroken, Unavailable, UnknownAgent, VersionNotFound
+from alignfed.errors import InvariantBroken, Unavailable, UnknownAgent, VersionNotFound, VersionRefused
+from edge_agent.acceptance import Acceptance
 from edge_agent.domain import GlobalVersion, HeadStatus
 from edge_agent.journal import Journal
 from edge_agent.status import Activity
@@ -21,6 +22,8 @@ WAIT_SECONDS = 10.0
 takes as long to learn of it."""
 VERSION_GONE_SECONDS = 1.0
 """Pause before asking again when the head vanished under a download: a rollback takes milliseconds."""
+REFUSED_SECONDS = 15.0
+"""Pause before asking for the head again when it was refused: what operators do about it takes minutes."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +48,19 @@ class VersionSource:
         link: Tries again, and knows the plan.
         journal: Is told what happens.
         on_new_head: Called when the head turns out to have moved.
+        acceptance: Verifies what was signed of versions; None takes any.
     """
 
-    def __init__(self, *, client: VersionClient, link: Link, journal: Journal, on_new_head: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        client: VersionClient,
+        link: Link,
+        journal: Journal,
+        on_new_head: Callable[[], None],
+        acceptance: Acceptance | None = None,
+    ) -> None:
+        self._acceptance = acceptance
         self._client = client
         self._link = link
         self._journal = journal
@@ -62,6 +75,10 @@ class VersionSource:
         Args:
             wait_while: A head for which this holds is not wanted: a newer one is waited for, with or without a
                 coordinator, until there is one or it holds no more.
+
+        Raises:
+            VersionRefused: The first version of all is not signed as it must be. Later ones that are not are waited
+                out: operators may mend what happened, and nothing is trained meanwhile.
         """
         while True:
             head = self._head()
@@ -73,14 +90,27 @@ class VersionSource:
             self._on_new_head()
             self._journal.activity(Activity.WAITING, f"downloading version {head.number}")
             try:
-                factors = self._link.call(partial(self._fetch, AdapterDownload(head, self._link.plan)))
+                factors = self._link.call(
+                    partial(self._fetch, AdapterDownload(head, self._link.plan, self._acceptance))
+                )
             except VersionNotFound as error:
                 logger.info("%s; asking for the head again", error.message)
                 self._link.pause(VERSION_GONE_SECONDS)
                 continue
+            except VersionRefused as error:
+                self._refused(head, error)
+                continue
             self._base = BaseAdapter(version=head, factors=factors)
             self._journal.pulled(head)
             return self._base
+
+    def _refused(self, head: GlobalVersion, error: VersionRefused) -> None:
+        if self._acceptance is None or not self._acceptance.holds_any:
+            raise error
+        logger.warning("%s; asking again in %g s (%s)", error.message, REFUSED_SECONDS, error.reason)
+        self._journal.activity(Activity.WAITING, f"version {head.number} is refused: {error.reason}")
+        self._journal.retried(error)
+        self._link.pause(REFUSED_SECONDS)
 
     def _wait_for_newer(self, head: GlobalVersion, wait_while: Callable[[GlobalVersion], bool]) -> None:
         self._journal.waits_for_version(head)

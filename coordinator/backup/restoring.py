@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import secrets
 from collections.abc import Iterator, Sequence
 
 from alignfed.errors import FederationExists, RequestInvalid, Unavailable
+from coordinator.backends.rules import kept_until, restoration
 from coordinator.backup import records
 from coordinator.backup.checking import BackupFile
 from coordinator.backup.container import damaged
 from coordinator.backup.progress import Progress
 from coordinator.backup.records import AgentShare, StoredPayload, values
 from coordinator.cuts import RESTORED_EPOCH_SPREAD, RecordBatch, Restored, restored_epoch
-from coordinator.domain import AgentRecord, DeadLetter, QueuePlace, Receipt, VersionRecord
+from coordinator.domain import AgentRecord, DeadLetter, QueuePlace, Receipt, VersionId, VersionRecord
 from coordinator.ports import Clock, Store
+from coordinator.signing import Signer
 
 BATCH = 200
 """Records held in memory at once."""
 
 
 async def restore_backup(
-    store: Store, backup: BackupFile, federations: Sequence[str], *, clock: Clock, progress: Progress
+    store: Store,
+    backup: BackupFile,
+    federations: Sequence[str],
+    *,
+    clock: Clock,
+    progress: Progress,
+    signer: Signer | None = None,
 ) -> list[Restored]:
     """Restore `federations` one after the other; those of them that are restored stay when a later one fails.
+
+    With a `signer` that has a key, each gets one version on top: a rollback to the head of the backup, signed. Agents
+    that verify versions and have seen later ones than the backup's would refuse the head otherwise.
 
     Raises:
         FederationExists: A name is taken; nothing was changed.
@@ -42,13 +54,17 @@ async def restore_backup(
             f"the store has a federation named {taken[0]!r} already, and nothing is overwritten: restore into an empty "
             "store, or only others with --only"
         )
-    return [await _Restore(store, backup, name, clock, progress).run() for name in federations]
+    signer = signer or Signer()
+    return [await _Restore(store, backup, name, clock, progress, signer).run() for name in federations]
 
 
 class _Restore:
     """Restores one federation."""
 
-    def __init__(self, store: Store, backup: BackupFile, federation: str, clock: Clock, progress: Progress) -> None:
+    def __init__(
+        self, store: Store, backup: BackupFile, federation: str, clock: Clock, progress: Progress, signer: Signer
+    ) -> None:
+        self._signer = signer
         self._store = store
         self._backup = backup
         self._federation = federation
@@ -68,6 +84,9 @@ class _Restore:
             await self._send_payloads()
             for batch in self._batches():
                 await self._store.backups.stage(self._federation, self._id, batch)
+            if self._signer.fingerprint:
+                await self._store.backups.stage(self._federation, self._id, self._signed_head(restored.epoch))
+                restored = dataclasses.replace(restored, head_number=restored.head_number + 1)
             await self._store.backups.publish(self._federation, self._id, restored)
         except BaseException:
             with contextlib.suppress(Unavailable):  # the rest expires by itself
@@ -115,6 +134,18 @@ class _Restore:
         found = values(self._backup.file, self._backup.member(self._federation, name), kind)
         while batch := tuple(itertools.islice(found, BATCH)):
             yield batch
+
+    def _signed_head(self, epoch: int) -> RecordBatch:
+        """Return a version that rolls back to the backup's head, under the first of the new fencing tokens."""
+        facts = self._backup.federations[self._federation]
+        *_, head = values(self._backup.file, self._backup.member(self._federation, records.VERSIONS), VersionRecord)
+        payloads = {payload.blob_id for payload in self._backup.payloads(self._federation)}
+        identity = VersionId(epoch=epoch, number=head.id.number + 1, digest=head.id.digest)
+        version = restoration(head, identity, at=self._clock.now())
+        if version.state is not None and version.state.blob_id not in payloads:
+            version = dataclasses.replace(version, state=None)
+        version = self._signer.sign(self._federation, version, head)
+        return RecordBatch(versions=(version,), kept_until=kept_until(version, facts.record.plan.retention))
 
     async def _clean_up(self) -> None:
         await self._store.backups.discard(self._federation, self._id)

@@ -15,6 +15,7 @@ from coordinator.backup.writing import Written, write_backup
 from coordinator.cli.options import FindStore, needs_extra, store_options
 from coordinator.clock import SystemClock
 from coordinator.cuts import Restored
+from coordinator.signing import Signer, signer_from
 
 
 @click.command("backup", short_help="Write federations to one file, or check such a file.")
@@ -53,8 +54,14 @@ def backup_command(names: tuple[str, ...], everything: bool, verify: bool, force
 @click.command("restore", short_help="Bring federations back from a backup.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--only", "names", multiple=True, metavar="FEDERATION", help="Only this one; may be given several times.")
+@click.option(
+    "--signing-key-file",
+    type=click.Path(path_type=Path),
+    help="Sign one version on top, a rollback to the head in FILE: agents that verify versions and have seen later "
+    "ones follow it.",
+)
 @store_options
-def restore_command(file: Path, names: tuple[str, ...], find_store: FindStore) -> None:
+def restore_command(file: Path, names: tuple[str, ...], signing_key_file: Path | None, find_store: FindStore) -> None:
     """Bring every federation in FILE back, into a store that has none of them.
 
     FILE is checked as a whole before the first byte is sent, and nothing that exists is overwritten. Each federation
@@ -64,10 +71,11 @@ def restore_command(file: Path, names: tuple[str, ...], find_store: FindStore) -
 
     Stop coordinators and workers of the old store before, and start them afterwards: they remember what was.
     """
+    signer = signer_from(signing_key_file)
     url = find_store()
     progress = _progress()
     with opened_backup(file, progress) as backup:
-        for restored in asyncio.run(_restore(url, backup, list(names or backup.federations), progress)):
+        for restored in asyncio.run(_restore(url, backup, names or tuple(backup.federations), progress, signer)):
             name = restored.record.plan.federation
             state = ", paused" if restored.record.paused else ""
             click.echo(f"restored {name} at version {restored.head_number}{state}; tokens go on from {restored.epoch}")
@@ -85,11 +93,15 @@ async def _backup(url: str, federations: list[str], path: Path) -> list[Written]
         return await write_backup(store, list(dict.fromkeys(names)), path, clock=SystemClock(), progress=_progress())
 
 
-async def _restore(url: str, backup: BackupFile, names: list[str], progress: Progress) -> list[Restored]:
+async def _restore(
+    url: str, backup: BackupFile, names: tuple[str, ...], progress: Progress, signer: Signer
+) -> list[Restored]:
     with needs_extra("coordinator"):
         from coordinator.backends.opening import opened_store  # redis takes longer to load than --help may
     async with opened_store(url) as store:
-        return await restore_backup(store, backup, list(dict.fromkeys(names)), clock=SystemClock(), progress=progress)
+        return await restore_backup(
+            store, backup, list(dict.fromkeys(names)), clock=SystemClock(), progress=progress, signer=signer
+        )
 
 
 def _verify(path: Path) -> None:

@@ -22,6 +22,7 @@ from coordinator.cli.federations import federations_group
 from coordinator.cli.init import init_command
 from coordinator.cli.replay import replay_command
 from coordinator.cli.status import status_command
+from coordinator.cli.keys import keys_group
 from coordinator.cli.top.command import top_command
 from coordinator.cli.up import up_command
 from coordinator.cli.versions import versions_command
@@ -84,6 +85,7 @@ for command in (
     failpoints_command,
 ):
     alignfed.add_command(command)
+    keys_group,
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

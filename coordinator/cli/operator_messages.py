@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from alignfed.plan_proto import plan_from_proto
 from alignfed.v1 import operator_service_pb2 as operator_pb
 from alignfed.v1 import types_pb2 as pb
+from alignfed.version_manifest import SignedManifest
 from coordinator.cli.operator_views import AgentView, DeadLetterView, FederationView, VersionView
 from coordinator.domain import (
     AdapterKind,
@@ -67,6 +68,13 @@ def version_of(message: operator_pb.GlobalVersion) -> VersionView:
         deltas=message.deltas,
         calibration_loss=message.calibration_loss if message.HasField("calibration_loss") else None,
         merge=_merge_of(message.merge) if message.HasField("merge") else None,
+        signed=_signed_of(message.manifest) if message.HasField("manifest") else None,
+    )
+
+
+def _signed_of(message: pb.SignedManifest) -> SignedManifest:
+    return SignedManifest(
+        manifest=message.manifest, signature=message.signature.hex(), key_fingerprint=message.key_fingerprint
     )
 
 

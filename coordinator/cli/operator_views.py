@@ -6,6 +6,7 @@ import dataclasses
 import enum
 
 from alignfed.plan import FederationPlan
+from alignfed.version_manifest import SignedManifest
 from coordinator.domain import AgentRecord, Contribution, Head, MergeRecord, StoreServer, VersionId, VersionKind
 
 
@@ -29,7 +30,7 @@ class FederationView:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class VersionView:
-    """One global version; `merge` is filled in only where the merge record was asked for."""
+    """One global version; `merge` is filled in only where its record was asked for, `signed` is not verified."""
 
     id: VersionId
     kind: VersionKind
@@ -40,6 +41,7 @@ class VersionView:
     deltas: int
     calibration_loss: float | None
     merge: MergeRecord | None = None
+    signed: SignedManifest | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

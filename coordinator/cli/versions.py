@@ -98,6 +98,7 @@ def describe_version(version: VersionView) -> str:
     """Return one version with its merge record as text."""
     names = ["version", "epoch", "kind", "deltas", "calibration loss", "serves", "published"]
     lines = [*zip(names, _row(version), strict=True), ("parent", version.parent), ("digest", version.id.digest)]
+    lines.append(("signed by", version.signed.key_fingerprint if version.signed else "nobody"))
     merge = version.merge
     if merge is None:
         return facts(lines)

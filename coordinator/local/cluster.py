@@ -93,12 +93,15 @@ class Cluster:
     def _start(self, command: str, stage: int, arguments: Sequence[str]) -> None:
         # the URL may hold a password: the environment hides it from the process list
         program = python_program(
+            if self._folder.version_keys.exists():
+                arguments["--version-key"] = str(self._folder.version_keys)
             command,
             ALIGNFED,
-            [command, *arguments, "--metrics-listen", self.metrics[command], "--log-format", log_format()],
+            [command, *arguments, *signing, "--metrics-listen", self.metrics[command], "--log-format", log_format()],
             stage=stage,
             log=self._folder.log(command),
         )
+        signing = ["--signing-key-file", str(self._folder.signing_key)] if self._folder.signing_key.exists() else []
         environment = {**program.environment, "ALIGNFED_STORE_URL": self._store_url}
         self._supervisor.start(dataclasses.replace(program, environment=environment))
 

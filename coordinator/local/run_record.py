@@ -64,6 +64,16 @@ class RunFolder:
     root: Path
 
     @property
+    def signing_key(self) -> Path:
+        """The private key that signs the run's versions; runs in a store of their own have one."""
+        return self.root / "signing-key.pem"
+
+    @property
+    def version_keys(self) -> Path:
+        """Its public key."""
+        return self.root / "version-keys.pem"
+
+    @property
     def record(self) -> Path:
         """The run's record; there once its set-up is complete."""
         return self.root / RECORD_FILE

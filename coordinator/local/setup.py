@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from alignfed.errors import RequestInvalid
+from alignfed.version_keys import new_signing_key
 from coordinator.cli.base_model_files import find_base_model
 from coordinator.cli.plan_file import PlanFile, read_plan_file
 from coordinator.cli.text_files import read_records, write_records
@@ -89,6 +90,9 @@ def set_up(options: RunOptions, folder: RunFolder, *, say: Callable[[str], None]
         fast=options.fast,
         external_store=bool(options.store_url),
     )
+    if not record.external_store:  # which may hold the federation already, unsigned
+        folder.signing_key.unlink(missing_ok=True)  # of a set-up that was broken off
+        folder.version_keys.write_text(new_signing_key(folder.signing_key), "utf-8")
     write_record(folder, record)
     return record
 

@@ -30,6 +30,7 @@ from edge_agent.wire.messages import (
     header_to_proto,
     receipt_from_proto,
     status_from_proto,
+    signed_manifest_from_proto,
     upload_parts,
     version_from_proto,
     version_to_proto,
@@ -149,10 +150,12 @@ class CoordinatorClient:
                     with failpoints.around("rpc.download_adapter.chunk"):
                         download.add(part)
                     if self._traffic is not None:
+            VersionRefused: It is not what its publisher signed, or does not follow what was accepted before.
                         self._traffic.downloaded(len(part.data))
                 else:
                     version = version_from_proto(part.version)
-                    download.begin(version, total_bytes=part.total_bytes, sha256=part.sha256)
+                    signed = signed_manifest_from_proto(part)
+                    download.begin(version, total_bytes=part.total_bytes, sha256=part.sha256, signed=signed)
 
     def query_upload(
         self, delta_id: str, sha256: str, *, rank: int = 0, base: GlobalVersion | None = None

@@ -7,6 +7,8 @@ from alignfed.codec import Factors, decode
 from alignfed.errors import HeaderMissing, ManifestMismatch, PayloadDigestMismatch, VersionNotFound
 from alignfed.layout import layout_of
 from alignfed.plan import Encoding, FederationPlan
+from alignfed.version_manifest import SignedManifest
+from edge_agent.acceptance import Acceptance
 from edge_agent.domain import GlobalVersion
 
 
@@ -16,10 +18,13 @@ class AdapterDownload:
     Args:
         version: The wanted version.
         plan: Its manifest and chunk length.
+        acceptance: Verifies what was signed of the version; None takes any.
     """
 
-    def __init__(self, version: GlobalVersion, plan: FederationPlan) -> None:
+    def __init__(self, version: GlobalVersion, plan: FederationPlan, acceptance: Acceptance | None = None) -> None:
         self.version = version
+        self._acceptance = acceptance
+        self._signed: SignedManifest | None = None
         self._plan = plan
         self._total_bytes = layout_of(plan.tensors, Encoding.FP32).total_bytes
         self.restart()
@@ -44,13 +49,16 @@ class AdapterDownload:
             chunk_bytes=self._plan.limits.chunk_bytes,
         )
 
-    def begin(self, version: GlobalVersion, *, total_bytes: int, sha256: str) -> None:
-        """Check the header of an attempt.
+    def begin(
+        self, version: GlobalVersion, *, total_bytes: int, sha256: str, signed: SignedManifest | None = None
+    ) -> None:
+        """Check the header of an attempt, before anything of the payload is taken.
 
         Raises:
             VersionNotFound: The number names another version by now; ask for the head again.
             ManifestMismatch: The announced length is not the plan's.
             PayloadDigestMismatch: The announced digest is not the version's.
+            VersionRefused: It is not what its publisher signed, or does not follow what was accepted before.
         """
         if version != self.version:
             raise VersionNotFound(
@@ -63,6 +71,9 @@ class AdapterDownload:
             )
         if sha256 != version.digest:
             raise PayloadDigestMismatch(f"version {version.number} is announced with another digest than its identity")
+        if self._acceptance is not None:
+            self._acceptance.check(version, signed)
+            self._signed = signed
         self._announced = True
 
     def add(self, chunk: ChunkData) -> None:
@@ -84,10 +95,14 @@ class AdapterDownload:
             PayloadTruncated: Bytes are missing; go on with another attempt.
             PayloadDigestMismatch: What arrived is not the version; everything was forgotten, start again.
             ManifestMismatch, NonFinite: The adapter is not what the plan says.
+            VersionRefused: Another version was accepted in the meantime.
+            DiskFull: There is no space to remember that the version is accepted; try again.
         """
         try:
             self._receiver.finish()
         except PayloadDigestMismatch:
             self.restart()
             raise
+        if self._acceptance is not None:
+            self._acceptance.accept(self.version, self._signed)
         return decode(self._payload, self._plan.tensors, Encoding.FP32)

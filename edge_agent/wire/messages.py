@@ -12,6 +12,7 @@ from alignfed.errors import RequestInvalid
 from alignfed.plan_proto import ENCODING_TO_PROTO, tensors_to_proto
 from alignfed.v1 import agent_service_pb2 as pb
 from alignfed.v1 import types_pb2
+from alignfed.version_manifest import SignedManifest
 from edge_agent.domain import Capabilities, DeltaMeta, DeltaState, GlobalVersion, HeadStatus, Receipt
 
 _STATE_FROM_PROTO = {
@@ -46,6 +47,17 @@ def status_from_proto(message: types_pb2.HeadStatus) -> HeadStatus:
     """Return the federation's state."""
     return HeadStatus(
         head=version_from_proto(message.head), oldest_retained=message.oldest_retained_number, paused=message.paused
+    )
+
+
+def signed_manifest_from_proto(message: types_pb2.AdapterHeader) -> SignedManifest | None:
+    """Return what was signed of an announced version, nothing verified; None when it is not signed."""
+    if not message.HasField("manifest"):
+        return None
+    return SignedManifest(
+        manifest=message.manifest.manifest,
+        signature=message.manifest.signature.hex(),
+        key_fingerprint=message.manifest.key_fingerprint,
     )
 
 

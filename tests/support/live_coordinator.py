@@ -24,6 +24,7 @@ from coordinator.domain import (
 )
 from coordinator.ports import Store
 from coordinator.service.server import CoordinatorServer, ServiceConfig
+from coordinator.signing import Signer
 from tests.support.stores import NOW, merge_record, new_agent, store_blob, submit, take_lease
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class LiveCoordinator:
         self._server: CoordinatorServer | None = None
         self._port = 0
         self.store: Store = MemoryStore()
+        self.signer = Signer()
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +152,7 @@ class LiveCoordinator:
             created_at=NOW,
         )
         record = FederationRecord(plan=plan, calibration=None, created_at=NOW)
-        await self.store.federations.create(record, initial)
+        await self.store.federations.create(record, self.signer.sign(plan.federation, initial, None))
 
     async def _payload(self, delta: DeltaRecord) -> bytes:
         parts = [await self.store.blobs.get_part(delta.payload.blob_id, index) for index in range(delta.payload.parts)]
@@ -178,6 +180,8 @@ class LiveCoordinator:
             merge=merge_record(merged),
             created_at=NOW,
         )
+        parent = await self.store.versions.get(plan.federation, head.number)
+        version = self.signer.sign(plan.federation, version, parent)
         commit = Commit(
             federation=plan.federation, token=token, expected_head=head, version=version, merged=tuple(merged)
         )

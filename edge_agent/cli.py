@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from alignfed import __version__
 from alignfed.errors import RequestInvalid
 from alignfed.failpoints import arm_from
 from alignfed.logs.setup import AUTO, LOG_FORMATS
 from alignfed.settings import ENV_PREFIX, announce, config_option, exit_codes, print_settings, set_up_logging
+from edge_agent.privacy.settings import DpSettings
 
 PATH = click.Path(path_type=Path)
 
@@ -78,7 +81,7 @@ def main() -> None:
 @main.command()
 @config_option
 @_setting("--coordinator", default="127.0.0.1:7300", metavar="HOST:PORT", help="The coordinator's agent service.")
-@_setting("--federation", required=True, metavar="NAME", help="The federation to join.")
+@_setting("--federation", metavar="NAME", help="The federation to join.  [default: the join token's]")
 @_with_options(*_DATA_OPTIONS)
 @_setting("--base-model", metavar="PATH", help="Directory or hub name of the base model.  [default: the plan's]")
 @_setting("--state-dir", type=PATH, default=Path(".alignfed/agent"), help="Identity, outbox, counters; one per agent.")
@@ -88,9 +91,16 @@ def main() -> None:
 @_setting("--threads", type=click.IntRange(0), default=0, help="CPU threads for training; 0 for all cores.")
 @_setting("--nice", type=click.IntRange(0, 19), default=0, help="Give way to other programs by this much.")
 @_setting("--tier", default="", metavar="LABEL", help="Speed class of this machine, for fairness figures.")
-@_setting("--tls-ca", type=PATH, help="Encrypt, and trust this certificate authority (PEM).")
-@_setting("--tls-certificate", type=PATH, help="Tell who this agent is (PEM), where the coordinator asks for it.")
+@_setting(
+    "--join-token-file", type=PATH, help="Join with this token first, unless the state directory holds an identity."
+)
+@_setting("--tls-ca", type=PATH, help="Encrypt, and trust this authority (PEM).  [default: as joined]")
+@_setting("--tls-certificate", type=PATH, help="Tell who this agent is (PEM).  [default: as joined]")
 @_setting("--tls-key", type=PATH, help="Private key of the certificate (PEM).")
+@_setting(
+    "--version-key", type=PATH, metavar="FILE",
+    help="Load only versions that the holder of one of these public keys (PEM) has signed.",
+)  # fmt: skip
 @_setting(
     "--train-rank", type=click.IntRange(1), metavar="R",
     help="Train and upload only the first R components of the adapter, on a small device or a slow line.  "
@@ -98,15 +108,27 @@ def main() -> None:
 )  # fmt: skip
 @_setting("--max-pending", type=click.IntRange(1), default=8, help="Pause training at so many deltas not uploaded.")
 @_setting(
-    "--version-key", type=PATH, metavar="FILE",
-    help="Load only versions that the holder of one of these public keys (PEM) has signed.",
-)  # fmt: skip
-@_setting(
     "--max-outbox-bytes", type=click.IntRange(1), default=4 * 2**30,
     help="Keep so many bytes of deltas; beyond it the oldest that are not uploaded yet are dropped, and counted.",
 )  # fmt: skip
 @_setting("--max-deltas", type=click.IntRange(1), help="Stop after so many deltas, once they are uploaded.")
 @_setting("--slowdown", type=click.FloatRange(1), default=1.0, help="Act like a machine this many times slower.")
+@_setting(
+    "--dp-noise-multiplier", type=click.FloatRange(0), default=0.0,
+    help="Train privately (DP-SGD): noise on each step's gradient, in units of --dp-max-grad-norm; 0 for none.",
+)  # fmt: skip
+@_setting(
+    "--dp-max-grad-norm", type=click.FloatRange(0, min_open=True), default=1.0,
+    help="Scale the gradient of each sequence down to this norm before noise is added.",
+)  # fmt: skip
+@_setting(
+    "--dp-delta", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-5,
+    help="Probability with which the bound on the privacy loss may fail; well below 1 over the number of sequences.",
+)  # fmt: skip
+@_setting(
+    "--dp-max-epsilon", type=click.FloatRange(0, min_open=True), metavar="EPSILON",
+    help="Stop before the privacy loss of all training on these rows would exceed this.  [default: never]",
+)  # fmt: skip
 @_setting("--status-file", type=PATH, help="Write what the agent does to this file, as JSON.")
 @_setting("--metrics-listen", default="", metavar="HOST:PORT", help="Serve Prometheus metrics here; empty for not.")
 @_setting(
@@ -129,8 +151,13 @@ def run(context: click.Context, /, **values: Any) -> None:
     set_up_logging(values["log_level"], values["log_format"])
     print_settings(context)
     with exit_codes():
+        from edge_agent.identity.settings import identified
         from edge_agent.runtime import AgentSettings, run_agent
         from edge_agent.training.workload import read_workload  # torch and transformers: too slow for --help
+
+        given = {name for name in values if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+        values = identified(values, given=given)
+        privacy = _privacy(values)
 
         if values["nice"]:
             os.nice(values["nice"])
@@ -140,19 +167,53 @@ def run(context: click.Context, /, **values: Any) -> None:
             device=values["device"],
             precision=values["precision"],
             threads=values["threads"],
+            privacy=privacy,
         )
-        found = {"device", "memory_bytes", "examples"}  # what the workload knows better
+        found = {"device", "memory_bytes", "examples", "privacy"}  # what the workload knows better
         shared = [field.name for field in dataclasses.fields(AgentSettings) if field.name not in found]
         settings = AgentSettings(
             **{name: values[name] for name in shared},
             device=workload.compute.device.type,
             memory_bytes=workload.memory_bytes,
             examples=len(workload.corpus.rows),
+            privacy=workload.privacy,
         )
         totals = run_agent(settings, workload.make_trainer)
         dropped = f", {totals.dropped} dropped for lack of room" if totals.dropped else ""
         announce(
             f"stopped: {totals.made} deltas made, {totals.merged} merged, {totals.rejected} rejected{dropped} so far"
+        )
+
+
+def _privacy(values: dict[str, Any]) -> DpSettings | None:
+    if not values["dp_noise_multiplier"]:
+        if values["dp_max_epsilon"] is not None:
+            raise RequestInvalid("dp-max-epsilon bounds private training: set dp-noise-multiplier above 0 with it")
+        return None
+    names = [field.name for field in dataclasses.fields(DpSettings)]
+    return DpSettings(**{name: values[f"dp_{name}"] for name in names})
+
+
+@main.command()
+@_setting("--token-file", type=PATH, required=True, help="The token that the operator made (`alignfed enroll`).")
+@_setting("--state-dir", type=PATH, default=Path(".alignfed/agent"), help="Where identity and outbox are kept.")
+@_setting("--agent-id", metavar="ID", help="Name of this agent, where the token leaves it open.")
+def join(token_file: Path, state_dir: Path, agent_id: str | None) -> None:
+    """Exchange a join token for an identity: a key that is made here, and a certificate for it.
+
+    The identity is kept in the state directory and renewed by itself while the agent runs. `alignfed-agent run` needs
+    neither coordinator nor federation then.
+    """
+    with exit_codes():
+        from alignfed.join_token import read_join_token
+        from edge_agent.identity.folder import IdentityFolder
+        from edge_agent.identity.joining import join as exchange
+
+        joined = exchange(read_join_token(token_file), state_dir, agent_id=agent_id)
+        days = (IdentityFolder(state_dir).validity().ends_at - time.time()) / 86_400
+        click.echo(
+            f"joined {joined.coordinator} as {joined.agent_id}; the certificate lasts {days:.0f} days and is renewed "
+            f"by itself. Next: alignfed-agent run --state-dir {state_dir} --data FILE"
         )
 
 

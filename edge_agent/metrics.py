@@ -57,6 +57,28 @@ class AgentMetrics:
             registry=registry,
         )
 
+        self._certificate = Gauge(
+            "alignfed_agent_certificate_expiry_timestamp_seconds",
+            "When the agent's certificate ends; absent where it has not joined. Renewed after two thirds of its life.",
+            label,
+            registry=registry,
+        )
+
+        self._epsilon = Gauge(
+            "alignfed_agent_privacy_epsilon",
+            "Privacy loss of all private training on this agent's rows, at its --dp-delta; absent without it.",
+            label,
+            registry=registry,
+        )
+
+    def privacy(self, epsilon: float) -> None:
+        """Record the privacy loss so far."""
+        self._epsilon.labels(self._federation).set(epsilon)
+
+    def certificate_expiry(self, at: float) -> None:
+        """Record when the agent's certificate ends, in Unix seconds."""
+        self._certificate.labels(self._federation).set(at)
+
     def paced(self, seconds: float) -> None:
         """Count time that the coordinator asked to wait."""
         self._paced.labels(self._federation).inc(seconds)

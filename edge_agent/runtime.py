@@ -23,11 +23,15 @@ from alignfed.version_keys import load_version_keys
 from edge_agent.acceptance import Acceptance
 from edge_agent.agent import Agent, LoopSettings
 from edge_agent.domain import Capabilities, TlsFiles, Totals
+from edge_agent.identity.folder import IdentityFolder
+from edge_agent.identity.renewal import Renewal
 from edge_agent.journal import Journal
 from edge_agent.metrics import AgentMetrics
 from edge_agent.outbox.outbox import DEFAULT_MAX_BYTES, Outbox
 from edge_agent.outbox.uploader import Uploader
 from edge_agent.pace import Pace
+from edge_agent.privacy.settings import DpSettings
+from edge_agent.privacy.start import kept_private
 from edge_agent.state import StateDirectory, check_agent_id
 from edge_agent.status import Activity, AgentStatus, StatusFile
 from edge_agent.stopping import Interrupted, stop_on_signals
@@ -56,16 +60,17 @@ class AgentSettings:
         tls_ca: PEM file of the authority to trust; None for plain text.
         tls_certificate: PEM file that tells who the agent is, for coordinators that ask; with `tls_key`.
         tls_key: Its private key.
+        version_key: PEM file of the public keys that versions must be signed with; None takes any version.
         device: What to tell the coordinator of the device.
         memory_bytes: The same, of its memory.
         tier: Operator-chosen label of the machine's speed class.
         examples: Rows of data held, as far as known.
-        version_key: PEM file of the public keys that versions must be signed with; None takes any version.
         slowdown: Pretend to be a machine this many times slower.
         max_deltas: Stop after this many deltas; None to go on for ever.
         max_pending: Stop training while so many deltas wait to be uploaded.
         max_outbox_bytes: Bytes of deltas kept; beyond it the oldest that are not uploaded are dropped.
         train_rank: Leading LoRA components to train and upload, for a small device; None for all.
+        privacy: How private training is; None for not. The trainer that is made must be told too.
         status_file: Where to write what the agent does; None for nowhere.
         metrics_listen: `host:port` of `/metrics`; empty for none.
     """
@@ -78,16 +83,17 @@ class AgentSettings:
     tls_ca: Path | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    version_key: Path | None = None
     device: str = "cpu"
     memory_bytes: int = 0
     tier: str = ""
     examples: int = 0
     slowdown: float = 1.0
-    version_key: Path | None = None
     max_deltas: int | None = None
     max_pending: int = 8
     max_outbox_bytes: int = DEFAULT_MAX_BYTES
     train_rank: int | None = None
+    privacy: DpSettings | None = None
     status_file: Path | None = None
     metrics_listen: str = ""
 
@@ -107,12 +113,6 @@ class AgentSettings:
             return None
         return TlsFiles(ca=self.tls_ca, certificate=self.tls_certificate, key=self.tls_key)
 
-    def validate(self) -> None:
-        """Check what can be checked before anything starts.
-
-        Raises:
-            RequestInvalid: Names the setting and what it must be.
-        """
     def acceptance(self, directory: StateDirectory) -> Acceptance | None:
         """Return what verifies versions, or None without keys; said aloud unless all of it stays on this machine.
 
@@ -130,6 +130,12 @@ class AgentSettings:
             )
         return None
 
+    def validate(self) -> None:
+        """Check what can be checked before anything starts.
+
+        Raises:
+            RequestInvalid: Names the setting and what it must be.
+        """
         if not FEDERATION_NAME.fullmatch(self.federation):
             raise RequestInvalid(f"federation {self.federation!r} must be 1 to 63 lowercase letters, digits or hyphens")
         if self.agent_id is not None:
@@ -253,16 +259,35 @@ class AgentProcess:
             acceptance=settings.acceptance(directory),
         )
         agent = Agent(loop, versions=versions, link=link, outbox=outbox, journal=journal, pace=pace)
+        renewal = self._renewal(client, rng, metrics)
         with client:
             self._cancel = [client.cancel, outbox.wake]
             try:
                 plan = link.register()
                 settings.check_against(plan)
                 uploader.start()
-                agent.run(self._prepare(plan, directory))
+                if renewal is not None:
+                    renewal.start()
+                trainer = kept_private(
+                    self._prepare(plan, directory),
+                    settings.privacy,
+                    directory=directory,
+                    journal=journal,
+                    persist=link.call,
+                )
+                agent.run(trainer)
             finally:
                 self.stop()
                 uploader.join()
+                if renewal is not None:
+                    renewal.join()
+
+    def _renewal(self, client: CoordinatorClient, rng: random.Random, metrics: AgentMetrics) -> Renewal | None:
+        """Return what renews the certificate, where the agent has joined and shows that certificate."""
+        folder = IdentityFolder(self._settings.state_dir)
+        if not folder.has_joined or self._settings.tls_key != folder.tls().key:
+            return None
+        return Renewal(folder, client, stop=self._stop, rng=rng, on_renewed=metrics.certificate_expiry)
 
     def _prepare(self, plan: FederationPlan, directory: StateDirectory) -> Trainer:
         """Return the training loop on the base model, which is proved to be the federation's."""

@@ -117,7 +117,7 @@ class StateDirectory:
     def _load(self, federation: str, agent_id: str | None) -> AgentState:
         file = self.path / STATE_NAME
         if not file.exists():
-            return AgentState(federation=federation, agent_id=agent_id or _new_agent_id())
+            return AgentState(federation=federation, agent_id=agent_id or new_agent_id())
         try:
             state = from_plain(AgentState, json.loads(file.read_text("utf-8")))
         except (OSError, ValueError, RecursionError, PlainValueError) as error:
@@ -143,7 +143,7 @@ def check_agent_id(agent_id: str) -> str:
     return agent_id
 
 
-def _new_agent_id() -> str:
+def new_agent_id() -> str:
     """Make up an id that tells people which machine it is and cannot clash."""
     host = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in os.uname().nodename)[:40]
     return f"{host.strip('._-') or 'agent'}-{uuid.uuid4().hex[:8]}"

@@ -1,6 +1,6 @@
 """A coordinator whose store forgets payloads: what receiving them costs, apart from what storing them does.
 
-    python -m bench.speed.forgetful AGENTS_PORT OPERATORS_PORT [CERTIFICATE KEY]
+    python -m bench.speed.forgetful AGENTS_PORT OPERATORS_PORT [IDENTITIES]
 
 Everything else is as in every coordinator: options, interceptors, admission, checksums, digests, acknowledgements.
 """
@@ -8,10 +8,13 @@ Everything else is as in every coordinator: options, interceptors, admission, ch
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
+from coordinator.authority.folder import AGENTS, COORDINATOR, AuthorityFolder
 from coordinator.backends.memory import MemoryStore
 from coordinator.ports import Blobs
 from coordinator.service.allocator import keep_freed_memory
@@ -37,8 +40,8 @@ class _ForgetfulBlobs:
         return getattr(self._blobs, name)
 
 
-async def serve(ports: Sequence[int], *, certificate: str = "", key: str = "") -> None:
-    """Serve agents and operators on two ports of this machine until killed; encrypted if there is a certificate."""
+async def serve(ports: Sequence[int], identities: Path | None) -> None:
+    """Serve agents and operators on two ports of this machine until killed; with TLS and identities, if any."""
     keep_freed_memory()
     store = MemoryStore()
     store.blobs = cast("Blobs", _ForgetfulBlobs(store.blobs))
@@ -46,12 +49,22 @@ async def serve(ports: Sequence[int], *, certificate: str = "", key: str = "") -
     config = ServiceConfig(
         agent_listen=agents,
         operator_listen=operators,
-        tls_certificate_file=certificate,
-        tls_key_file=key,
+        max_agent_requests_per_second=0,
+        max_agent_deltas_per_hour=0,
+        max_agent_bytes_per_hour=0,
         max_agent_deltas=_ENDLESS,
         max_agent_bytes=_ENDLESS,
         max_federation_bytes=_ENDLESS,
     )
+    if identities is not None:
+        folder = AuthorityFolder(identities)
+        config = dataclasses.replace(
+            config,
+            tls_certificate_file=str(folder.certificate(COORDINATOR)),
+            tls_key_file=str(folder.key(COORDINATOR)),
+            agent_ca_file=str(folder.certificate(AGENTS)),
+            operator_ca_file=str(folder.root_certificate),
+        )
     server = CoordinatorServer(store, config=config)  # gone with its last reference
     await server.start()
     await asyncio.Event().wait()
@@ -59,9 +72,8 @@ async def serve(ports: Sequence[int], *, certificate: str = "", key: str = "") -
 
 def main(arguments: Sequence[str]) -> None:
     """Be the coordinator until killed."""
-    agents, operators, *files = arguments
-    certificate, key = files or ("", "")
-    asyncio.run(serve((int(agents), int(operators)), certificate=certificate, key=key))
+    agents, operators, *folder = arguments
+    asyncio.run(serve((int(agents), int(operators)), Path(folder[0]) if folder else None))
 
 
 if __name__ == "__main__":

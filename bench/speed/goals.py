@@ -206,7 +206,7 @@ DOWNLOAD = Goal(
 )
 TLS_UPLOAD = Goal(
     number="11",
-    what="eight agents' uploads of 84 MB over TLS",
+    what="eight agents' uploads of 84 MB over mutual TLS, with identities",
     ceiling="the same uploads without",
     bound=0.5,
     kind=Kind.RATE,

@@ -13,10 +13,10 @@ from alignfed.codec import encode
 from alignfed.errors import CoordinatorUnreachable, LocalProcessFailed
 from alignfed.plan import BaseModel, Calibration, Encoding, FederationPlan, Lora, TensorSpec
 from bench.processes import processor_seconds, status_bytes
+from bench.speed.identities import Identities
 from bench.speed.profiles import profiled
 from bench.speed.servers import READY
 from coordinator.cli.operator_client import OperatorClient
-from coordinator.cli.tls import ClientTls
 from coordinator.local.cluster import ALIGNFED, free_ports
 from coordinator.local.processes import Program, Supervisor, python_program
 
@@ -79,6 +79,7 @@ def coordinator_with(supervisor: Supervisor, folder: Path, store_url: str, plan:
     agents, operators = free_ports(2)
     listen = ["--agent-listen", f"127.0.0.1:{agents}", "--operator-listen", f"127.0.0.1:{operators}"]
     arguments = ["coordinator", *listen, "--metrics-listen", "", "--store-url", store_url, "--drain-seconds", "0"]
+    arguments.append("--insecure")  # on loopback: identities are a comparison of their own
     name = "coordinator"
     program = python_program(name, ALIGNFED, arguments, stage=1, log=folder / f"{name}.log")
     with _serving(supervisor, program, OperatorClient(f"127.0.0.1:{operators}"), plan):
@@ -87,7 +88,7 @@ def coordinator_with(supervisor: Supervisor, folder: Path, store_url: str, plan:
 
 @contextlib.contextmanager
 def forgetful_coordinator(
-    supervisor: Supervisor, folder: Path, plan: FederationPlan, tls: ClientTls | None = None
+    supervisor: Supervisor, folder: Path, plan: FederationPlan, identities: Identities | None = None
 ) -> Iterator[Started]:
     """Run a coordinator that forgets payloads, with a federation of `plan` at version 0, while the block runs.
 
@@ -95,17 +96,21 @@ def forgetful_coordinator(
         supervisor: Runs it.
         folder: For its log.
         plan: Of the federation.
-        tls: Its own certificate, which is trusted, and key; None for a plain connection.
+        identities: By which it knows its callers; None for a plain connection that believes everybody.
 
     Raises:
         LocalProcessFailed: It ended, or was not ready in time.
     """
     agents, operators = free_ports(2)
-    name = "forgetful" if tls is None else "forgetful-tls"
-    files = [] if tls is None else [str(tls.certificate), str(tls.key)]
-    arguments = [str(agents), str(operators), *files]
+    name = "forgetful" if identities is None else "forgetful-tls"
+    arguments = [str(agents), str(operators), *([] if identities is None else [str(identities.folder)])]
     program = python_program(name, _FORGETFUL, arguments, stage=1, log=folder / f"{name}.log")
-    with _serving(supervisor, program, OperatorClient(f"127.0.0.1:{operators}", tls=tls), plan):
+    with _serving(
+        supervisor,
+        program,
+        OperatorClient(f"127.0.0.1:{operators}", tls=None if identities is None else identities.admin),
+        plan,
+    ):
         yield Started(agents, supervisor.pids()[name], operators=operators)
 
 

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from alignfed.plan import FederationPlan
-from bench.speed.certificate import self_signed
 from bench.speed.deltas import Delta, prepare
 from bench.speed.goals import (
     BARE_UPLOAD,
@@ -23,12 +22,13 @@ from bench.speed.goals import (
     Goal,
     Row,
 )
+from bench.speed.identities import Identities
 from bench.speed.moving import Moves, download, send_grpc, send_tcp, upload
 from bench.speed.rounds import compare
 from bench.speed.started import FEDERATION, Started, bare_server, coordinator_with, forgetful_coordinator, plan_of
 from coordinator.backends.embedded import EmbeddedValkey
 from coordinator.local.processes import Supervisor
-from edge_agent.domain import Capabilities, GlobalVersion, TlsFiles
+from edge_agent.domain import Capabilities, GlobalVersion
 from edge_agent.wire.client import CoordinatorClient
 
 STORING, MANY = 4, 8
@@ -50,12 +50,12 @@ def measure_transfers(folder: Path, *, parameters: int, rounds: int, say: Say) -
         forgets = _Coordinator(stack, stack.enter_context(forgetful_coordinator(supervisor, folder, plan)), plan)
         tcp = stack.enter_context(bare_server(supervisor, folder, "tcp"))
         bare = stack.enter_context(bare_server(supervisor, folder, "grpc"))
-        certificate = self_signed(folder)
+        identities = Identities(folder / "identities", FEDERATION)
         encrypted = _Coordinator(
             stack,
-            stack.enter_context(forgetful_coordinator(supervisor, folder, plan, certificate)),
+            stack.enter_context(forgetful_coordinator(supervisor, folder, plan, identities)),
             plan,
-            tls=TlsFiles(ca=certificate.ca),
+            identities,
         )
         payload = delta.file.read_bytes()
         over_tcp = Moves(tcp, [lambda: send_tcp(tcp.port, payload)])
@@ -79,14 +79,21 @@ def measure_transfers(folder: Path, *, parameters: int, rounds: int, say: Say) -
 class _Coordinator:
     """A coordinator with agents, each with a connection of its own."""
 
-    def __init__(self, stack: ExitStack, server: Started, plan: FederationPlan, tls: TlsFiles | None = None) -> None:
+    def __init__(
+        self, stack: ExitStack, server: Started, plan: FederationPlan, identities: Identities | None = None
+    ) -> None:
         self._server = server
         self._plan = plan
         self._clients = [
             stack.enter_context(
-                CoordinatorClient(server.address, federation=FEDERATION, agent_id=f"agent-{number}", tls=tls)
+                CoordinatorClient(
+                    server.address,
+                    federation=FEDERATION,
+                    agent_id=name,
+                    tls=None if identities is None else identities.agent(name),
+                )
             )
-            for number in range(max(STORING, MANY))
+            for name in (f"agent-{number}" for number in range(max(STORING, MANY)))
         ]
         for client in self._clients:
             client.register(Capabilities())

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from alignfed.errors import RequestInvalid
 from alignfed.logs.setup import AUTO, LOG_FORMATS
 from alignfed.settings import announce, config_option, print_settings, set_up_logging
 from coordinator.cli.options import SERVER_SETTINGS, needs_extra
@@ -47,7 +48,55 @@ _DEFAULTS = ServiceConfig()
 )
 @click.option("--tls-certificate-file", default="", show_default=False, help="PEM certificate chain; empty for no TLS.")
 @click.option("--tls-key-file", default="", show_default=False, help="PEM private key of the certificate.")
-@click.option("--tls-client-ca-file", default="", show_default=False, help="PEM authority of clients' certificates.")
+@click.option("--agent-ca-file", default="", show_default=False, help="PEM authority that signed agents' certificates.")
+@click.option(
+    "--agent-ca-key-file",
+    default="",
+    show_default=False,
+    help="Its PEM key, for letting agents in and renewing their certificates; empty to do neither.",
+)
+@click.option(
+    "--operator-ca-file", default="", show_default=False, help="PEM authority that signed operators' certificates."
+)
+@click.option(
+    "--identity-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder made by `alignfed ca init`, or what a coordinator needs of it: sets the five files above.",
+)
+@click.option(
+    "--join-listen",
+    default="127.0.0.1:7302",
+    help="Address at which machines join with a token; empty for none, and none without --agent-ca-key-file.",
+)
+@click.option(
+    "--agent-certificate-days",
+    type=click.FloatRange(min=0.001),
+    default=_DEFAULTS.agent_certificate_days,
+    help="How long agents' certificates last; agents renew them by themselves.",
+)
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Let whoever reaches the ports be any agent and any operator, unencrypted; on loopback addresses only.",
+)
+@click.option(
+    "--max-agent-requests-per-second",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.max_agent_requests_per_second,
+    help="Requests of one agent, ten seconds' worth at once; 0 for no bound.",
+)
+@click.option(
+    "--max-agent-deltas-per-hour",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.max_agent_deltas_per_hour,
+    help="Uploads of one agent that may begin; 0 for no bound.",
+)
+@click.option(
+    "--max-agent-bytes-per-hour",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.max_agent_bytes_per_hour,
+    help="Payloads that one agent sends and fetches; 0 for no bound.",
+)
 @click.option(
     "--signing-key-file",
     default="",
@@ -140,6 +189,8 @@ def coordinator_command(
     status_token_file: str,
     log_level: str,
     log_format: str,
+    identity_dir: Path | None,
+    insecure: bool,
     **service: Any,
 ) -> None:
     """Run a coordinator: it serves agents and operators, and keeps everything in a store.
@@ -156,9 +207,39 @@ def coordinator_command(
         from alignfed.tracing.export import tracing
         from coordinator.service.process import run  # grpc and redis take longer to load than --help may take
 
-    config = ServiceConfig(**service)
+    config = ServiceConfig(**_identified(service, identity_dir, insecure=insecure))
     with _store(store_url, data_dir) as url, tracing("coordinator") as tracer:
         asyncio.run(run(config, url, metrics_listen, status_token_file=status_token_file, tracer=tracer))
+
+
+def _identified(service: dict[str, Any], folder: Path | None, *, insecure: bool) -> dict[str, Any]:
+    """Return the settings with the files of a folder, where they are not named one by one.
+
+    Raises:
+        RequestInvalid: Identities are neither set up nor turned off.
+    """
+    if folder is not None:
+        files = {
+            "tls_certificate_file": "coordinator.pem",
+            "tls_key_file": "coordinator-key.pem",
+            "agent_ca_file": "agents.pem",
+            "agent_ca_key_file": "agents-key.pem",
+            "operator_ca_file": "root.pem",
+        }
+        if not (folder / files["agent_ca_key_file"]).exists():  # this coordinator is not to let anybody in
+            del files["agent_ca_key_file"]
+        service = service | {key: service[key] or str(folder / name) for key, name in files.items()}
+    secure = bool(service["tls_certificate_file"])
+    if insecure == secure:
+        raise RequestInvalid(
+            "--insecure turns off what --identity-dir or --tls-certificate-file sets up: leave one of them out"
+            if insecure
+            else "nothing says who may call: make identities with `alignfed ca init DIRECTORY --host NAME` and give "
+            "--identity-dir DIRECTORY, or give --insecure to let everybody on this machine be anybody"
+        )
+    if not service["agent_ca_key_file"]:
+        service = service | {"join_listen": ""}
+    return service
 
 
 @contextlib.contextmanager

@@ -11,18 +11,20 @@ from alignfed import __version__
 from alignfed.settings import exit_codes
 from coordinator.cli.agents import agents_group
 from coordinator.cli.backup import backup_command, restore_command
+from coordinator.cli.ca import ca_group
 from coordinator.cli.control import pause_command, resume_command, rollback_command
 from coordinator.cli.coordinator import coordinator_command
 from coordinator.cli.dead_letters import dead_letters_group
 from coordinator.cli.doctor.command import doctor_command
+from coordinator.cli.enroll import enroll_command, revoke_command, tokens_group
 from coordinator.cli.explain import explain_command
 from coordinator.cli.export import export_command
 from coordinator.cli.failpoints import arm_failpoints, failpoints_command
 from coordinator.cli.federations import federations_group
 from coordinator.cli.init import init_command
+from coordinator.cli.keys import keys_group
 from coordinator.cli.replay import replay_command
 from coordinator.cli.status import status_command
-from coordinator.cli.keys import keys_group
 from coordinator.cli.top.command import top_command
 from coordinator.cli.up import up_command
 from coordinator.cli.versions import versions_command
@@ -74,18 +76,22 @@ for command in (
     versions_command,
     explain_command,
     agents_group,
+    ca_group,
+    enroll_command,
+    tokens_group,
+    revoke_command,
     dead_letters_group,
     pause_command,
     resume_command,
     rollback_command,
     export_command,
+    keys_group,
     replay_command,
     backup_command,
     restore_command,
     failpoints_command,
 ):
     alignfed.add_command(command)
-    keys_group,
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +9,7 @@ from typing import Any, Self
 import grpc
 from google.protobuf.message import Message
 
+from alignfed.addresses import is_loopback
 from alignfed.chunks import ChunkData, ChunkReceiver, cut, sha256_of
 from alignfed.errors import HeaderMissing
 from alignfed.plan import FederationPlan
@@ -19,6 +19,7 @@ from alignfed.v1 import operator_service_pb2 as pb
 from alignfed.v1 import operator_service_pb2_grpc, types_pb2
 from coordinator.cli.operator_errors import errors_translated
 from coordinator.cli.operator_findings import delta_of, inspection_of
+from coordinator.cli.operator_grants import join_grant_of, join_grant_to_proto
 from coordinator.cli.operator_messages import (
     ADAPTER_KIND_TO_PROTO,
     agent_of,
@@ -37,7 +38,7 @@ from coordinator.cli.operator_views import (
     VersionView,
 )
 from coordinator.cli.tls import ClientTls
-from coordinator.domain import AdapterKind, Head, VersionId
+from coordinator.domain import AdapterKind, Head, JoinGrant, JoinGrantState, VersionId
 
 CALL_SECONDS = 30.0
 """Deadline of a call that moves a few kilobytes; the service answers in milliseconds unless its store hangs."""
@@ -63,6 +64,7 @@ class OperatorClient:
 
     def __init__(self, address: str, *, tls: ClientTls | None = None, call_seconds: float = CALL_SECONDS) -> None:
         self.address = address
+        self.authority = None if tls is None else tls.authority()
         self._call_seconds = call_seconds
         options = _channel_options(address)
         if tls is None:
@@ -169,6 +171,31 @@ class OperatorClient:
         """
         self._call("RevokeAgent", pb.RevokeAgentRequest(federation=federation, agent_id=agent_id))
 
+    def create_join_grant(self, grant: JoinGrant) -> None:
+        """Let agents join with a token, whose secret the coordinator learns only its digest of.
+
+        Raises:
+            RequestInvalid: A field is out of its range.
+        """
+        self._call("CreateJoinGrant", pb.CreateJoinGrantRequest(grant=join_grant_to_proto(grant)))
+
+    def join_grants(self) -> list[JoinGrantState]:
+        """Return the join grants that have not expired, oldest first, without their secrets' digests."""
+        response = self._call("ListJoinGrants", pb.ListJoinGrantsRequest())
+        return [join_grant_of(message) for message in response.grants]
+
+    def withdraw_join_grant(self, token_id: str) -> None:
+        """End a join grant; agents that joined with it stay. Idempotent."""
+        self._call("WithdrawJoinGrant", pb.WithdrawJoinGrantRequest(token_id=token_id))
+
+    def revoke_identity(self, principal: str) -> list[str]:
+        """Shut out `agent:ID` or `operator:NAME`, for good, and return the federations that the agent was in.
+
+        Raises:
+            RequestInvalid: It is malformed, or the caller's own.
+        """
+        return list(self._call("RevokeIdentity", pb.RevokeIdentityRequest(principal=principal)).federations)
+
     def delta(self, federation: str, delta_id: str) -> DeltaView:
         """Return what became of a delta; a beginning of its id will do when no other delta shares it.
 
@@ -211,16 +238,9 @@ class OperatorClient:
 def _channel_options(address: str) -> list[tuple[str, int]]:
     host, _port = parse_listen(address)
     options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
-    if _is_loopback(host):
+    if is_loopback(host):
         options.append(("grpc.enable_http_proxy", 0))  # a proxy cannot reach this machine's own loopback
     return options
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _creation_parts(plan: FederationPlan, adapter: bytes, calibration: bytes) -> Iterator[pb.CreateFederationRequest]:

@@ -46,7 +46,7 @@ def address_options(command: Command) -> Command:
             "--tls-certificate",
             envvar="ALIGNFED_TLS_CERTIFICATE",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="PEM file that tells who this is, where the coordinator asks for it (--tls-client-ca-file).",
+            help="PEM file that tells who this is, where the coordinator asks for it (`alignfed ca operator`).",
         ),
         click.option(
             "--tls-ca",

@@ -32,6 +32,14 @@ class ClientTls:
         key, certificate = (None if file is None else _read(file) for file in (self.key, self.certificate))
         return grpc.ssl_channel_credentials(_read(self.ca), key, certificate)
 
+    def authority(self) -> bytes:
+        """Return the PEM certificate to trust.
+
+        Raises:
+            RequestInvalid: The file cannot be read.
+        """
+        return _read(self.ca)
+
     def context(self) -> ssl.SSLContext:
         """Return what a plain TLS connection needs.
 

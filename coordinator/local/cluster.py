@@ -56,7 +56,15 @@ class Cluster:
         self._start(
             COORDINATOR,
             _COORDINATOR_STAGE,
-            ["--agent-listen", self.agent_address, "--operator-listen", self.operator_address, "--drain-seconds", "2"],
+            [
+                "--agent-listen",
+                self.agent_address,
+                "--operator-listen",
+                self.operator_address,
+                "--drain-seconds",
+                "2",
+                "--insecure",
+            ],
         )
         wait_until_serving(self.operator_address, self._supervisor, log=self._folder.log(COORDINATOR))
 
@@ -85,23 +93,23 @@ class Cluster:
                 "--nice": "10",
                 "--log-format": log_format(),
             }
+            if self._folder.version_keys.exists():
+                arguments["--version-key"] = str(self._folder.version_keys)
             words = [word for pair in arguments.items() for word in pair]
             log = self._folder.log(agent.agent_id)
             program = python_program(agent.agent_id, _AGENT, ["run", *words], stage=_AGENT_STAGE, log=log)
             self._supervisor.start(program)
 
     def _start(self, command: str, stage: int, arguments: Sequence[str]) -> None:
+        signing = ["--signing-key-file", str(self._folder.signing_key)] if self._folder.signing_key.exists() else []
         # the URL may hold a password: the environment hides it from the process list
         program = python_program(
-            if self._folder.version_keys.exists():
-                arguments["--version-key"] = str(self._folder.version_keys)
             command,
             ALIGNFED,
             [command, *arguments, *signing, "--metrics-listen", self.metrics[command], "--log-format", log_format()],
             stage=stage,
             log=self._folder.log(command),
         )
-        signing = ["--signing-key-file", str(self._folder.signing_key)] if self._folder.signing_key.exists() else []
         environment = {**program.environment, "ALIGNFED_STORE_URL": self._store_url}
         self._supervisor.start(dataclasses.replace(program, environment=environment))
 

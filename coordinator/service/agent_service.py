@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import ExitStack, aclosing
+from functools import partial
 
 from alignfed.chunks import ChunkData
 from alignfed.errors import RequestInvalid
@@ -13,8 +14,9 @@ from alignfed.v1 import agent_service_pb2 as pb
 from alignfed.v1 import agent_service_pb2_grpc as rpc
 from coordinator.backends import refusals
 from coordinator.domain import Head, Receipt
-from coordinator.service.admission import DeltaRef
+from coordinator.service.admission import DeltaHeader, DeltaRef
 from coordinator.service.assembly import Assembly
+from coordinator.service.identity.gate import current_caller
 from coordinator.service.poll_time import PollTime
 from coordinator.service.rpc import convert
 from coordinator.service.rpc.errors import translated
@@ -36,6 +38,7 @@ class AgentServicer(rpc.AgentServiceServicer):
     async def RegisterAgent(self, request: pb.RegisterAgentRequest, context: Context) -> pb.RegisterAgentResponse:
         """Join a federation."""
         async with translated(context, seconds=self._seconds):
+            self._a.gate.check_claim(request.federation, request.agent_id)
             known = await self._a.plans.get(request.federation)
             agent = convert.agent_from_proto(request.agent_id, request.capabilities, at=self._a.clock.now())
             record = await self._a.store.agents.register(request.federation, agent)
@@ -49,55 +52,65 @@ class AgentServicer(rpc.AgentServiceServicer):
         self, request: pb.GetGlobalVersionRequest, context: Context
     ) -> pb.GetGlobalVersionResponse:
         """Answer what the head is, at once or when it is newer."""
-        clock = self._a.clock
-        arrived_at = clock.monotonic()
+        arrived_at = self._a.clock.monotonic()
         wait_seconds = convert.wait_seconds(request.max_wait, longest=self._a.config.max_poll_wait_seconds)
         async with translated(context, seconds=self._seconds + wait_seconds):
-            await self._admit(request.federation, request.agent_id)
-            remaining_seconds: float | None = context.time_remaining()
-            if remaining_seconds is not None:
-                wait_seconds = min(wait_seconds, remaining_seconds - _DEADLINE_MARGIN_SECONDS)
-            after = request.after_number if request.HasField("after_number") else None
-            known = await self._a.heads.head(request.federation)
-            if after is not None:
-                lag = self._a.metrics.agent_version_lag_versions.labels(request.federation)
-                lag.observe(max(known.id.number - after, 0))
-            waits_from = clock.monotonic()
-            head = await self._a.heads.wait_newer(request.federation, after=after, max_wait_seconds=wait_seconds)
-            news = after is None or head.id.number > after
-            took = PollTime(
-                arrived_at=arrived_at,
-                waits_from=waits_from,
-                longest_wait_seconds=wait_seconds,
-                newer_at=self._a.heads.since(request.federation) if news else None,
-                answered_at=clock.monotonic(),
-            )
-            self._a.metrics.poll_overhead_seconds.labels(request.federation).observe(took.overhead_seconds)
-            pace = await self._pace(request.federation, head)
-            return pb.GetGlobalVersionResponse(status=convert.head_to_proto(head), pace=pace)
+            with self._a.gate.call(request.federation, request.agent_id):
+                await self._admit(request.federation, request.agent_id)
+                remaining_seconds: float | None = context.time_remaining()
+                if remaining_seconds is not None:
+                    wait_seconds = min(wait_seconds, remaining_seconds - _DEADLINE_MARGIN_SECONDS)
+                return await self._answer_poll(request, arrived_at=arrived_at, wait_seconds=wait_seconds)
+
+    async def _answer_poll(
+        self, request: pb.GetGlobalVersionRequest, *, arrived_at: float, wait_seconds: float
+    ) -> pb.GetGlobalVersionResponse:
+        clock = self._a.clock
+        after = request.after_number if request.HasField("after_number") else None
+        known = await self._a.heads.head(request.federation)
+        if after is not None:
+            lag = self._a.metrics.agent_version_lag_versions.labels(request.federation)
+            lag.observe(max(known.id.number - after, 0))
+        waits_from = clock.monotonic()
+        head = await self._a.heads.wait_newer(request.federation, after=after, max_wait_seconds=wait_seconds)
+        news = after is None or head.id.number > after
+        took = PollTime(
+            arrived_at=arrived_at,
+            waits_from=waits_from,
+            longest_wait_seconds=wait_seconds,
+            newer_at=self._a.heads.since(request.federation) if news else None,
+            answered_at=clock.monotonic(),
+        )
+        self._a.metrics.poll_overhead_seconds.labels(request.federation).observe(took.overhead_seconds)
+        pace = await self._pace(request.federation, head)
+        return pb.GetGlobalVersionResponse(status=convert.head_to_proto(head), pace=pace)
 
     async def WatchGlobalVersions(self, request: pb.WatchGlobalVersionsRequest, context: Context) -> None:
         """Send the head, and every later one unless a newer one came while the last was being sent."""
         async with translated(context):
             self._a.drain.check()
-            await self._admit(request.federation, request.agent_id)
-            head = await self._a.heads.head(request.federation)
-            while True:
-                pace = await self._pace(request.federation, head)
-                await context.write(pb.WatchGlobalVersionsResponse(status=convert.head_to_proto(head), pace=pace))
-                head = await self._next_head(request, head)
+            with self._a.gate.call(request.federation, request.agent_id):
+                await self._admit(request.federation, request.agent_id)
+                head = await self._a.heads.head(request.federation)
+                while True:
+                    pace = await self._pace(request.federation, head)
+                    await context.write(pb.WatchGlobalVersionsResponse(status=convert.head_to_proto(head), pace=pace))
+                    head = await self._next_head(request, head)
 
     async def DownloadAdapter(self, request: pb.DownloadAdapterRequest, context: Context) -> None:
         """Send an adapter from an offset on."""
         async with translated(context):
-            await self._a.plans.get(request.federation)
-            wanted = DownloadRequest(
-                federation=request.federation,
-                number=request.number,
-                kind=convert.adapter_kind_from_proto(request.kind),
-                offset=request.offset,
-            )
-            await self._a.downloads.send(wanted, context, pb.DownloadAdapterResponse)
+            with self._a.gate.call(request.federation, None):
+                await self._a.plans.get(request.federation)
+                wanted = DownloadRequest(
+                    federation=request.federation,
+                    number=request.number,
+                    kind=convert.adapter_kind_from_proto(request.kind),
+                    offset=request.offset,
+                )
+                await self._a.downloads.send(
+                    wanted, context, pb.DownloadAdapterResponse, charge=partial(self._count, "bytes")
+                )
 
     async def QueryUpload(self, request: pb.QueryUploadRequest, context: Context) -> pb.QueryUploadResponse:
         """Say what is held of a delta."""
@@ -108,6 +121,7 @@ class AgentServicer(rpc.AgentServiceServicer):
             sha256=request.sha256,
         )
         async with translated(context, seconds=self._seconds):
+            self._a.gate.check_claim(ref.federation, ref.agent_id)
             base = convert.version_id_from_proto(request.base_version) if request.HasField("base_version") else None
             progress = await self._a.uploads.query(ref, rank=request.rank, base=base)
             self._a.liveness.note(ref.federation, ref.agent_id)
@@ -120,8 +134,10 @@ class AgentServicer(rpc.AgentServiceServicer):
         self, request_iterator: AsyncIterator[pb.SubmitDeltaRequest | ChunkData], context: Context
     ) -> pb.SubmitDeltaResponse:
         """Receive a delta and acknowledge it once it is durable."""
-        async with translated(context), aclosing(_upload_messages(context)) as messages:
-            upload = await self._a.uploads.submit(messages, deadline_seconds=context.time_remaining())
+        async with translated(context):
+            with ExitStack() as held:
+                async with aclosing(_upload_messages(context, self._greeter(held))) as messages:
+                    upload = await self._a.uploads.submit(messages, deadline_seconds=context.time_remaining())
             self._a.liveness.note(upload.federation, upload.receipt.agent_id)
             head = await self._a.heads.head(upload.federation)
             return pb.SubmitDeltaResponse(
@@ -129,6 +145,35 @@ class AgentServicer(rpc.AgentServiceServicer):
                 status=convert.head_to_proto(head),
                 pace=await self._pace(upload.federation, head),
             )
+
+    async def RenewCertificate(
+        self, request: pb.RenewCertificateRequest, context: Context
+    ) -> pb.RenewCertificateResponse:
+        """Sign a new certificate for the caller."""
+        async with translated(context, seconds=self._seconds):
+            return pb.RenewCertificateResponse(
+                certificate=self._a.joining.renew(current_caller(), request.signing_request)
+            )
+
+    def _greeter(self, held: ExitStack) -> Callable[[DeltaHeader], None]:
+        """Return what checks an upload's header when it comes; the upload is cut if its agent is shut out."""
+
+        def greet(header: DeltaHeader) -> None:
+            held.enter_context(self._a.gate.call(header.federation, header.agent_id))
+            self._count("deltas", 1)
+            self._count("bytes", header.total_bytes)
+
+        return greet
+
+    def _count(self, what: str, amount: int) -> None:
+        """Count against what the caller may have, where callers are known.
+
+        Raises:
+            RateExceeded: It has no room for it now.
+        """
+        caller = current_caller()
+        if caller is not None:
+            self._a.rates.take(caller.identity.principal, what, amount)
 
     async def _pace(self, federation: str, head: Head) -> pb.Pace:
         """Return what to ask of an agent, its wait spread so that a fleet does not come back in step."""
@@ -154,7 +199,9 @@ class AgentServicer(rpc.AgentServiceServicer):
                 await self._admit(request.federation, request.agent_id)
 
 
-async def _upload_messages(context: Context) -> AsyncGenerator[UploadMessage, None]:
+async def _upload_messages(
+    context: Context, greet: Callable[[DeltaHeader], None]
+) -> AsyncGenerator[UploadMessage, None]:
     while (message := await context.read()) is not EOF:
         if isinstance(message, ChunkData):  # as nearly all are, see `rpc.parsing`
             handed = [message]
@@ -163,7 +210,9 @@ async def _upload_messages(context: Context) -> AsyncGenerator[UploadMessage, No
             continue
         match message.WhichOneof("part"):
             case "header":
-                yield convert.header_from_proto(message.header)
+                header = convert.header_from_proto(message.header)
+                greet(header)
+                yield header
             case "chunk":
                 yield convert.chunk_from_proto(message.chunk)
             case _:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from alignfed.tracing.spans import Tracer
+from coordinator.authority.certificates import Authority, load_authority
+from coordinator.authority.folder import read_pem
 from coordinator.ports import Clock, Store
 from coordinator.service.bounds import DrainSwitch
 from coordinator.service.caches.heads import HeadCache
@@ -16,6 +19,12 @@ from coordinator.service.caches.store_room import StoreRoom
 from coordinator.service.caches.unfinished import Unfinished
 from coordinator.service.caches.versions import RecentVersions
 from coordinator.service.config import ServiceConfig
+from coordinator.service.identity.certificates import CertificateReader
+from coordinator.service.identity.gate import Gate
+from coordinator.service.identity.joining import Joining
+from coordinator.service.identity.open_calls import OpenCalls
+from coordinator.service.identity.rates import Rates
+from coordinator.service.identity.revocations import Revocations
 from coordinator.service.metrics import ServiceMetrics
 from coordinator.service.quotas import Quotas
 from coordinator.service.transfers.creation import Creation
@@ -44,6 +53,10 @@ class Assembly:
     levels: QueueLevels
     store_room: StoreRoom
     quotas: Quotas
+    revocations: Revocations
+    gate: Gate
+    rates: Rates
+    joining: Joining
     liveness: Liveness
     uploads: Uploads
     downloads: DownloadStream
@@ -68,6 +81,8 @@ def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: Serv
     )
     levels = QueueLevels(store.deltas, plans, heads, clock, reread_seconds=config.queue_reread_seconds)
     unfinished = Unfinished(store.blobs, clock)
+    calls = OpenCalls()
+    revocations = Revocations(store, clock, calls, reread_seconds=config.head_reread_seconds)
     store_room = StoreRoom(
         store, clock, reserve_ratio=config.store_reserve_ratio, reread_seconds=config.queue_reread_seconds
     )
@@ -99,9 +114,25 @@ def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: Serv
         levels=levels,
         store_room=store_room,
         quotas=quotas,
+        revocations=revocations,
+        gate=Gate(CertificateReader() if config.secure else None, revocations, calls, clock),
+        rates=Rates(config, clock),
+        joining=Joining(
+            store,
+            clock,
+            revocations,
+            authority=_agents_authority(config),
+            certificate_days=config.agent_certificate_days,
+        ),
         liveness=Liveness(store.agents, clock, flush_seconds=config.liveness_flush_seconds),
         uploads=Uploads(upload_ports, config),
         downloads=DownloadStream(downloads, drain=drain, metrics=metrics, config=config),
         creation=Creation(store, clock, config, signer),
         signer=signer,
     )
+
+
+def _agents_authority(config: ServiceConfig) -> Authority | None:
+    if not config.secure or not config.agent_ca_key_file:
+        return None
+    return load_authority(read_pem(Path(config.agent_ca_file)), read_pem(Path(config.agent_ca_key_file)))

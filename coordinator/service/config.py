@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from alignfed.addresses import is_loopback
+from alignfed.errors import RequestInvalid
+from alignfed.settings import parse_listen
+
 MIB = 1 << 20
 
 
@@ -16,7 +20,15 @@ class ServiceConfig:
         operator_listen: Address for operators; keep it off the agents' network.
         tls_certificate_file: PEM chain; empty for plaintext.
         tls_key_file: PEM private key of the certificate.
-        tls_client_ca_file: PEM authorities that must have signed every client's certificate; empty to ask for none.
+        agent_ca_file: PEM authority that must have signed every agent's certificate; due with TLS.
+        agent_ca_key_file: Its key, for letting agents in and renewing their certificates; empty to do neither.
+        operator_ca_file: PEM authority that must have signed every operator's certificate; due with TLS.
+        join_listen: Address at which machines join, with TLS and `agent_ca_key_file`; empty for none.
+        agent_certificate_days: How long the certificates of agents last; they renew them after two thirds.
+        max_agent_requests_per_second: Requests of one agent, ten seconds' worth at once; 0 for no bound. This bound and
+            the next two are for agents with identities, and of each coordinator by itself.
+        max_agent_deltas_per_hour: Uploads of one agent that may begin; 0 for no bound.
+        max_agent_bytes_per_hour: Payloads of one agent's uploads and downloads; 0 for no bound.
         signing_key_file: PEM private key that signs initial versions and rollbacks; empty to sign none.
         max_active_uploads: Uploads that move a chunk into the store at a time, beside those whose agents are slow.
         upload_memory_bytes: Memory of all open uploads; each may hold one chunk.
@@ -57,7 +69,14 @@ class ServiceConfig:
     operator_listen: str = "127.0.0.1:7301"
     tls_certificate_file: str = ""
     tls_key_file: str = ""
-    tls_client_ca_file: str = ""
+    agent_ca_file: str = ""
+    agent_ca_key_file: str = ""
+    operator_ca_file: str = ""
+    join_listen: str = ""
+    agent_certificate_days: float = 30.0
+    max_agent_requests_per_second: float = 20.0
+    max_agent_deltas_per_hour: float = 1000.0
+    max_agent_bytes_per_hour: float = 32768.0 * MIB
     signing_key_file: str = ""
     max_active_uploads: int = 16
     upload_memory_bytes: int = 512 * MIB
@@ -87,3 +106,31 @@ class ServiceConfig:
     drain_notice_seconds: float = 0.0
     drain_seconds: float = 30.0
     store_patience_seconds: float = 30.0
+
+    @property
+    def secure(self) -> bool:
+        """Whether callers must show who they are; otherwise nothing but loopback is listened on."""
+        return bool(self.tls_certificate_file or self.tls_key_file)
+
+    def check(self) -> None:
+        """Check that the settings agree with each other.
+
+        Raises:
+            RequestInvalid: A file of TLS is missing, or without TLS an address is not of loopback.
+        """
+        if not self.secure:
+            for listen in (self.agent_listen, self.operator_listen):
+                if not is_loopback(parse_listen(listen)[0]):
+                    raise RequestInvalid(
+                        f"{listen} can be reached from other machines, and without TLS anybody there could be any "
+                        "agent or operator: make certificates with `alignfed ca init` and start with "
+                        "--identity-dir, or listen on 127.0.0.1"
+                    )
+            return
+        names = ("tls_certificate_file", "tls_key_file", "agent_ca_file", "operator_ca_file")
+        missing = [f"--{name.replace('_', '-')}" for name in names if not getattr(self, name)]
+        if missing:
+            raise RequestInvalid(
+                f"TLS needs {' and '.join(missing)} too: callers are known by their certificates. `alignfed ca init` "
+                "makes all that is due, and --identity-dir names its folder"
+            )

@@ -66,14 +66,17 @@ class ServiceMetrics:
             registry=registry,
         )
         self.store = StoreMetrics(registry)
+        self._certificate_expiry: Gauge | None = None
 
     def show_certificate_expiry(self, at: float) -> None:
-        """Show when the certificate that is served expires, in Unix seconds. Call it once, and only with TLS.
+        """Show when the certificate that is served expires, in Unix seconds. Only with TLS.
 
         Without TLS there is no such metric, rather than one that says 1970.
         """
-        Gauge(
-            "alignfed_tls_certificate_expiry_timestamp_seconds",
-            "When the first certificate of the served chain expires; absent without TLS. Read at start, as the chain.",
-            registry=self._registry,
-        ).set(at)
+        if self._certificate_expiry is None:
+            self._certificate_expiry = Gauge(
+                "alignfed_tls_certificate_expiry_timestamp_seconds",
+                "When the first certificate of the served chain expires; absent without TLS.",
+                registry=self._registry,
+            )
+        self._certificate_expiry.set(at)

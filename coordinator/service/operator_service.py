@@ -17,6 +17,7 @@ from coordinator.domain import Contribution
 from coordinator.service.admission import MAX_INTEGER
 from coordinator.service.assembly import Assembly
 from coordinator.service.explanations import explain
+from coordinator.service.identity import operators as identities
 from coordinator.service.inspection import inspect
 from coordinator.service.rpc import convert
 from coordinator.service.rpc.convert_findings import explanation_to_proto, inspection_to_proto
@@ -157,6 +158,29 @@ class OperatorServicer(rpc.OperatorServiceServicer):
             await self._store.agents.revoke(request.federation, request.agent_id)
             self._a.roster.forget(request.federation, request.agent_id)
             return pb.RevokeAgentResponse()
+
+    async def CreateJoinGrant(self, request: pb.CreateJoinGrantRequest, context: Context) -> pb.CreateJoinGrantResponse:
+        """Let agents join with a token."""
+        async with translated(context, seconds=self._seconds):
+            return await identities.create_join_grant(self._a.joining, request)
+
+    async def ListJoinGrants(self, request: pb.ListJoinGrantsRequest, context: Context) -> pb.ListJoinGrantsResponse:
+        """List join grants, oldest first."""
+        async with translated(context, seconds=self._seconds):
+            return await identities.list_join_grants(self._store)
+
+    async def WithdrawJoinGrant(
+        self, request: pb.WithdrawJoinGrantRequest, context: Context
+    ) -> pb.WithdrawJoinGrantResponse:
+        """End a join grant."""
+        async with translated(context, seconds=self._seconds):
+            await self._store.identities.withdraw(request.token_id)
+            return pb.WithdrawJoinGrantResponse()
+
+    async def RevokeIdentity(self, request: pb.RevokeIdentityRequest, context: Context) -> pb.RevokeIdentityResponse:
+        """Shut an agent or an operator out of everything."""
+        async with translated(context, seconds=self._seconds):
+            return await identities.revoke_identity(self._store, request)
 
     async def ExplainDelta(self, request: pb.ExplainDeltaRequest, context: Context) -> pb.ExplainDeltaResponse:
         """Tell what became of a delta, and why."""

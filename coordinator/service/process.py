@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from pathlib import Path
 
 from alignfed.exposition import new_registry
 from alignfed.tracing.spans import Tracer
@@ -16,7 +15,6 @@ from coordinator.service.http.server import http_served
 from coordinator.service.http.settings import HttpConfig
 from coordinator.service.metrics import ServiceMetrics
 from coordinator.service.server import CoordinatorServer
-from coordinator.service.tls_expiry import certificate_expiry
 from coordinator.store_metrics import store_watched
 
 
@@ -45,8 +43,7 @@ async def run(
     keep_freed_memory()
     registry = new_registry("coordinator")
     metrics = ServiceMetrics(registry)
-    if config.tls_certificate_file:
-        metrics.show_certificate_expiry(certificate_expiry(Path(config.tls_certificate_file)))
+    config.check()
     async with (
         http_served(registry, HttpConfig(listen=metrics_listen, token_file=status_token_file)) as http,
         opened_store(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 from collections.abc import Generator, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from alignfed.addresses import is_loopback
 from alignfed.errors import CoordinatorUnreachable, RequestInvalid
 from alignfed.settings import parse_listen
 from alignfed.tracing.context import TRACEPARENT
@@ -120,7 +120,7 @@ def _trace_metadata() -> tuple[tuple[str, str], ...] | None:
 def _open_channel(address: str, tls: TlsFiles | None) -> grpc.Channel:
     host, _port = parse_listen(address)
     options: list[tuple[str, Any]] = list(_CHANNEL_OPTIONS)
-    local = _is_loopback(host)
+    local = is_loopback(host)
     if local:
         options.append(("grpc.enable_http_proxy", 0))  # a proxy cannot reach this machine's own loopback
     if tls is not None:
@@ -137,10 +137,3 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise RequestInvalid(f"the TLS file {file} cannot be read ({error.strerror}): correct the setting") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -23,19 +23,19 @@ from edge_agent.domain import (
     ResumeAt,
     TlsFiles,
 )
-from edge_agent.wire.calls import CALL_SECONDS, Calls, transfer_seconds
+from edge_agent.wire.calls import CALL_SECONDS, transfer_seconds
+from edge_agent.wire.connection import Connection
 from edge_agent.wire.download import AdapterDownload
 from edge_agent.wire.messages import (
     capabilities_to_proto,
     header_to_proto,
     receipt_from_proto,
-    status_from_proto,
     signed_manifest_from_proto,
+    status_from_proto,
     upload_parts,
     version_from_proto,
     version_to_proto,
 )
-from edge_agent.wire.stub import agent_stub
 
 
 class Traffic(Protocol):
@@ -79,16 +79,34 @@ class CoordinatorClient:
         self._agent_id = agent_id
         self._traffic = traffic
         self._on_pace = on_pace
-        self._calls = Calls(address, tls)
-        self._stub = agent_stub(self._calls.channel)
+        self._connection = Connection(address, tls)
 
     def cancel(self) -> None:
         """Break off calls in progress and refuse new ones, from any thread: they raise `CoordinatorUnreachable`."""
-        self._calls.cancel()
+        self._connection.cancel()
 
     def close(self) -> None:
         """Cancel calls and close the channel. Idempotent."""
-        self._calls.close()
+        self._connection.close()
+
+    def reconnect(self) -> None:
+        """Show the TLS files as they are now, from the next call on.
+
+        Raises:
+            RequestInvalid: A file cannot be read; nothing changes.
+        """
+        self._connection.reconnect()
+
+    def renew_certificate(self, signing_request: bytes) -> bytes:
+        """Return a new certificate (PEM) for the agent's key.
+
+        Raises:
+            IdentityMissing, IdentityRevoked, RequestInvalid: The coordinator does not renew it.
+        """
+        request = pb.RenewCertificateRequest(signing_request=signing_request)
+        with failpoints.around("rpc.renew_certificate"):
+            certificate: bytes = self._connection.unary("RenewCertificate", request).certificate
+        return certificate
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +127,7 @@ class CoordinatorClient:
             capabilities=capabilities_to_proto(capabilities),
         )
         with failpoints.around("rpc.register_agent"):
-            response = self._calls.unary(self._stub.RegisterAgent, request)
+            response = self._connection.unary("RegisterAgent", request)
         return Registration(plan=plan_from_proto(response.plan), status=status_from_proto(response.status))
 
     def global_version(self, *, after: int | None = None, wait_seconds: float = 0.0) -> HeadStatus:
@@ -123,7 +141,7 @@ class CoordinatorClient:
         if wait_seconds > 0:
             request.max_wait.CopyFrom(duration_to_proto(wait_seconds))
         with failpoints.around("rpc.get_global_version"):
-            response = self._calls.unary(self._stub.GetGlobalVersion, request, timeout=CALL_SECONDS + wait_seconds)
+            response = self._connection.unary("GetGlobalVersion", request, timeout=CALL_SECONDS + wait_seconds)
         self._note_pace(response)
         return status_from_proto(response.status)
 
@@ -132,6 +150,7 @@ class CoordinatorClient:
 
         Raises:
             VersionNotFound: The version is not retained any more, or its number names another one by now.
+            VersionRefused: It is not what its publisher signed, or does not follow what was accepted before.
             ChunkOutOfOrder, ChunkChecksumMismatch, PayloadTruncated, PayloadOversized: The transfer is damaged.
         """
         request = pb.DownloadAdapterRequest(
@@ -143,14 +162,13 @@ class CoordinatorClient:
         timeout = transfer_seconds(download.remaining_bytes)
         with (
             failpoints.around("rpc.download_adapter"),
-            closing(self._calls.stream(self._stub.DownloadAdapter, request, timeout=timeout)) as responses,
+            closing(self._connection.stream("DownloadAdapter", request, timeout=timeout)) as responses,
         ):
             for part in responses:
                 if isinstance(part, ChunkData):
                     with failpoints.around("rpc.download_adapter.chunk"):
                         download.add(part)
                     if self._traffic is not None:
-            VersionRefused: It is not what its publisher signed, or does not follow what was accepted before.
                         self._traffic.downloaded(len(part.data))
                 else:
                     version = version_from_proto(part.version)
@@ -178,7 +196,7 @@ class CoordinatorClient:
         if base is not None:
             request.base_version.CopyFrom(version_to_proto(base))
         with failpoints.around("rpc.query_upload"):
-            response = self._calls.unary(self._stub.QueryUpload, request)
+            response = self._connection.unary("QueryUpload", request)
         if response.HasField("receipt"):
             return receipt_from_proto(response.receipt)
         return ResumeAt(offset=response.resume_offset)
@@ -205,7 +223,7 @@ class CoordinatorClient:
         )
         timeout = transfer_seconds(meta.total_bytes - resume.offset)
         with failpoints.around("rpc.submit_delta"):
-            response = self._calls.unary(self._stub.SubmitDelta, parts, timeout=timeout)
+            response = self._connection.unary("SubmitDelta", parts, timeout=timeout)
         self._note_pace(response)
         return receipt_from_proto(response.receipt)
 

@@ -33,6 +33,7 @@ class JoinToken:
         agent: The agent's id, or a beginning of it and `*`.
         federation: The federation to join; empty when it may join several.
         authority: PEM certificate by which the coordinator is known.
+        version_keys: PEM Ed25519 keys, one of which signs global versions; none where they are not signed.
     """
 
     token_id: str
@@ -42,6 +43,7 @@ class JoinToken:
     agent: str
     federation: str
     authority: str
+    version_keys: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return what may be logged: never the secret."""

@@ -125,12 +125,19 @@ class RawClient:
     server's status when the server ends a stream that is still being written (grpc/grpc#36066).
     """
 
-    def __init__(self, *, agent_port: int, operator_port: int) -> None:
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{agent_port}")
-        self.operator_channel = grpc.aio.insecure_channel(f"127.0.0.1:{operator_port}")
+    def __init__(
+        self,
+        *,
+        agent_port: int,
+        operator_port: int,
+        agent: grpc.ChannelCredentials | None = None,
+        operator: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self.channel = _channel(grpc.aio, agent_port, agent)
+        self.operator_channel = _channel(grpc.aio, operator_port, operator)
         self.agents = AgentServiceStub(self.channel)
         self.operators = OperatorServiceStub(self.operator_channel)
-        self._blocking = [grpc.insecure_channel(f"127.0.0.1:{port}") for port in (agent_port, operator_port)]
+        self._blocking = [_channel(grpc, agent_port, agent), _channel(grpc, operator_port, operator)]
         self._submit = AgentServiceStub(self._blocking[0]).SubmitDelta
         self._create = OperatorServiceStub(self._blocking[1]).CreateFederation
 
@@ -171,6 +178,11 @@ class RawClient:
         request = agent_pb.QueryUploadRequest(**(fields | changes))
         response: agent_pb.QueryUploadResponse = await self.agents.QueryUpload(request, timeout=20)
         return response
+
+
+def _channel(api: Any, port: int, credentials: grpc.ChannelCredentials | None) -> Any:
+    address = f"127.0.0.1:{port}"
+    return api.insecure_channel(address) if credentials is None else api.secure_channel(address, credentials)
 
 
 async def _answer(

@@ -12,7 +12,7 @@ from alignfed.errors import StoreUnreachable
 from coordinator.domain import StoreMemory, StoreServer
 from coordinator.ports import Store
 
-_PORTS = ("federations", "agents", "blobs", "deltas", "versions", "leases", "backups")
+_PORTS = ("federations", "agents", "blobs", "deltas", "versions", "leases", "identities", "backups")
 
 
 class WatchedStore:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import ssl
 import time
 
+from alignfed.addresses import is_loopback
 from alignfed.settings import parse_listen
 from coordinator.cli.doctor.findings import Finding, not_checked, ok, problem, warning
 from coordinator.cli.tls import ClientTls
@@ -52,7 +52,7 @@ def judge_expiry(check: str, address: str, days: float) -> Finding:
 
 
 def _plain(check: str, address: str, host: str) -> Finding:
-    if _is_loopback(host):
+    if is_loopback(host):
         return not_checked(check, f"{address} is on this machine and reached without TLS", "give --tls-ca to check TLS")
     advice = "anybody on the way can read and change what is sent: serve TLS (--tls-certificate-file) and give --tls-ca"
     return warning(check, f"{address} is another machine, reached without TLS", advice)
@@ -66,10 +66,3 @@ def _advice(error: ssl.SSLCertVerificationError, host: str) -> str:
     if error.verify_code in (_WRONG_NAME, _WRONG_ADDRESS):
         return f"have a certificate made whose subjectAltName names {host}, or use the name that it is made for"
     return "give --tls-ca with the authority that signed it, and serve the whole chain in --tls-certificate-file"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

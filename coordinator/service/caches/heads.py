@@ -1,6 +1,6 @@
 """Heads in memory: polls and watches are answered here, and two background tasks per process keep them fresh.
 
-One listens to the store's announcements. Because announcements can be missed, the other re-reads every head that was
+One hears of the store's announcements. Because they can be missed, the other re-reads every head that was
 ever asked for every few seconds; while the store is away, answers keep coming from memory.
 """
 
@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 
 from alignfed.errors import AlignFedError, StoreUnreachable, UnknownFederation
 from coordinator.domain import Head
 from coordinator.ports import Clock, Store
 from coordinator.service.bounds import DrainSwitch
-from coordinator.service.caches.rereading import jittered, reread_forever
+from coordinator.service.caches.rereading import reread_forever
 
 logger = logging.getLogger(__name__)
-
-_FIRST_BACKOFF_SECONDS = 0.2
-_LONGEST_BACKOFF_SECONDS = 10.0
 
 
 class _Entry:
@@ -126,27 +122,24 @@ class HeadCache:
         for entry in self._entries.values():
             entry.wake()
 
-    async def listen(self) -> None:
-        """Re-read heads that the store announces, until cancelled."""
-        backoff_seconds = _FIRST_BACKOFF_SECONDS
-        while True:
-            try:
-                async with self._store.feed.subscribe() as announced:
-                    await self._refresh_all()  # whatever was announced while nobody listened
-                    backoff_seconds = _FIRST_BACKOFF_SECONDS
-                    await self._follow(announced)
-                logger.warning("head feed ended: subscribing again")
-            except AlignFedError as error:
-                logger.warning("head feed broken reason=%s retry_seconds=%.1f", error.reason, backoff_seconds)
-            except Exception:
-                logger.exception("head feed failed retry_seconds=%.1f", backoff_seconds)
-            await self._clock.sleep(jittered(backoff_seconds))
-            backoff_seconds = min(backoff_seconds * 2, _LONGEST_BACKOFF_SECONDS)
+    async def catch_up(self) -> None:
+        """Read every known head again.
+
+        Raises:
+            StoreUnreachable: The store does not answer; the heads known stay.
+        """
+        for federation in list(self._entries):
+            await self._refresh_known(federation)
+
+    async def heard(self, changed: str) -> None:
+        """Read the head of a federation again that the store announced, if it is known here."""
+        if changed in self._entries:
+            await self._refresh_known(changed)
 
     async def reread(self) -> None:
         """Re-read every known head now and then, until cancelled."""
         await reread_forever(
-            self._refresh_all,
+            self.catch_up,
             self._clock,
             seconds=self._reread_seconds,
             failed="heads not re-read, answering from memory",
@@ -166,15 +159,6 @@ class HeadCache:
             raise
         assert entry.head is not None
         return entry.head
-
-    async def _follow(self, announced: AsyncIterator[str]) -> None:
-        async for federation in announced:
-            if federation in self._entries:
-                await self._refresh_known(federation)
-
-    async def _refresh_all(self) -> None:
-        for federation in list(self._entries):
-            await self._refresh_known(federation)
 
     async def _refresh_known(self, federation: str) -> None:
         """Re-read one head; trouble with one federation must not keep the others from being heard of.

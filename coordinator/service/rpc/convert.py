@@ -85,7 +85,10 @@ def version_id_from_proto(message: pb.VersionId) -> VersionId:
 def head_to_proto(head: Head) -> pb.HeadStatus:
     """Return a federation's state as a message."""
     return pb.HeadStatus(
-        head=version_id_to_proto(head.id), oldest_retained_number=head.oldest_retained, paused=head.paused
+        head=version_id_to_proto(head.id),
+        oldest_retained_number=head.oldest_retained,
+        paused=head.paused,
+        hold_reason=head.hold_reason,
     )
 
 
@@ -241,6 +244,7 @@ def merge_to_proto(merge: MergeRecord) -> op.MergeRecord:
                 coefficient=delta.coefficient,
                 cosine=delta.cosine,
                 norm=delta.norm,
+                clip=delta.clip,
             )
             for delta in merge.deltas
         ],

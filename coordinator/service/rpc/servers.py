@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from alignfed.errors import RequestInvalid
 from coordinator.service.config import ServiceConfig
+from coordinator.service.identity.credentials import ServerTls
 from coordinator.service.rpc.types import Interceptor
 from coordinator.service.rpc.unknown_methods import guarded_server
 
@@ -23,6 +24,7 @@ _MIN_PING_INTERVAL_MS = 10_000  # agents may ping this often
 _WAITING_REQUESTS = 20_000
 """How many requests may wait until the process takes them up, before some of those above, then all of them, are dropped
 with a bare CANCELLED. gRPC's own 1,000 and 3,000 are fewer than the agents that ask again after every version."""
+_METADATA_BYTES = 8192  # of a request's headers: an agent's have a few hundred
 _IDENTITY_ONLY = 1  # bit 0: a compressed message could unfold to more than its length allows
 
 
@@ -30,9 +32,25 @@ _IDENTITY_ONLY = 1  # bit 0: a compressed message could unfold to more than its 
 class Endpoint:
     """A listening server: stop it with `server`, tell its state with `health`; `port` is the actual one."""
 
+    service: str
     server: grpc.aio.Server
     health: Any  # health.aio.HealthServicer, which the stubs leave out
     port: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where a service is reached, and by whom.
+
+    Attributes:
+        address: Such as `127.0.0.1:7300`; port 0 picks a free one.
+        service: Full name of the service.
+        client_ca: PEM authority that must have signed clients' certificates; empty to ask for none.
+    """
+
+    address: str
+    service: str
+    client_ca: str
 
 
 def options_of(config: ServiceConfig) -> list[tuple[str, int]]:
@@ -42,6 +60,8 @@ def options_of(config: ServiceConfig) -> list[tuple[str, int]]:
         ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
         ("grpc.so_reuseport", int(config.share_port)),
         ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * _METADATA_BYTES),
         ("grpc.server.max_pending_requests", _WAITING_REQUESTS),
         ("grpc.server.max_pending_requests_hard_limit", 2 * _WAITING_REQUESTS),
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
@@ -59,19 +79,19 @@ def options_of(config: ServiceConfig) -> list[tuple[str, int]]:
 def endpoint(
     *,
     config: ServiceConfig,
-    address: str,
-    service: str,
+    listening: Listening,
     interceptors: Sequence[Interceptor],
     add: Callable[[grpc.aio.Server], None],
+    on_certificate: Callable[[], None],
 ) -> Endpoint:
     """Make one server; it does not accept connections before it is started.
 
     Args:
         config: Options and credentials.
-        address: Where to listen, such as `127.0.0.1:7300`; port 0 picks a free one.
-        service: Full name of the service.
+        listening: Where, for which service.
         interceptors: See every RPC, the first one outermost; for this server alone.
         add: Adds the servicer to the server.
+        on_certificate: Told whenever the certificate was read.
 
     Raises:
         RequestInvalid: The address cannot be listened on, or a TLS file cannot be read.
@@ -80,13 +100,15 @@ def endpoint(
     add(server)
     servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    return Endpoint(server=server, health=servicer, port=_listen(server, address, _credentials(config)))
+    names = (listening.service, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    port = _listen(server, listening.address, _credentials(config, listening, on_certificate))
+    return Endpoint(service=listening.service, server=server, health=servicer, port=port)
 
 
-async def mark_serving(ready: Endpoint, service: str) -> None:
-    """Tell health checks that `service`, and the server as a whole, answers."""
-    for name in ("", service):
+async def mark_serving(ready: Endpoint) -> None:
+    """Tell health checks that the service, and the server as a whole, answers."""
+    for name in ("", ready.service):
         await ready.health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
 
@@ -101,20 +123,14 @@ def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCrede
         ) from error
 
 
-def _credentials(config: ServiceConfig) -> grpc.ServerCredentials | None:
-    if not config.tls_certificate_file and not config.tls_key_file:
+def _credentials(
+    config: ServiceConfig, listening: Listening, on_certificate: Callable[[], None]
+) -> grpc.ServerCredentials | None:
+    if not config.secure:
         return None
-    key, certificate = _read(config.tls_key_file), _read(config.tls_certificate_file)
-    authorities = _read(config.tls_client_ca_file) if config.tls_client_ca_file else None
-    return grpc.ssl_server_credentials(
-        [(key, certificate)], root_certificates=authorities, require_client_auth=authorities is not None
-    )
-
-
-def _read(name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise RequestInvalid(
-            f"cannot read TLS file {name!r} ({error.strerror}): set both certificate and key file, in PEM form"
-        ) from error
+    return ServerTls(
+        certificate=Path(config.tls_certificate_file),
+        key=Path(config.tls_key_file),
+        client_authority=Path(listening.client_ca) if listening.client_ca else None,
+        on_change=on_certificate,
+    ).credentials()

@@ -70,6 +70,10 @@ class Child:
             return stream.read().decode(errors="replace")
 
 
+_BELIEVING = {"ALIGNFED_INSECURE": "true"}
+"""Coordinators believe whoever calls: what is tested here is what survives, not who may call."""
+
+
 class Nursery:
     """Owns the cradle and, through it, every child. Use it as a context manager; safe for several threads.
 
@@ -149,7 +153,7 @@ class Nursery:
         armed = {VARIABLE: failpoints} if failpoints else {}
         request = {"ask": "spawn", "kind": kind, "settings": settings, "log": str(log), "folder": str(self.folder)}
         with self._lock:
-            pid = self._ask(request | {"environment": (environment or {}) | armed})["pid"]
+            pid = self._ask(request | {"environment": _BELIEVING | (environment or {}) | armed})["pid"]
             child = Child(self, kind, name, pid, failpoints, log, start)
             self._children[pid] = child
         return child

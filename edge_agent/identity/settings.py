@@ -1,0 +1,61 @@
+"""What an agent's identity says of settings that nobody gave."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Set
+from pathlib import Path
+from typing import Any
+
+from alignfed.errors import RequestInvalid
+from alignfed.join_token import read_join_token
+from edge_agent.identity.folder import IdentityFolder
+from edge_agent.identity.joining import join
+
+logger = logging.getLogger(__name__)
+
+
+def identified(values: dict[str, Any], *, given: Set[str]) -> dict[str, Any]:
+    """Return settings of `alignfed-agent run`, completed by the identity in the state directory, if there is one.
+
+    Joins first when a token file is named and the agent has not joined; that file may be gone by the next start.
+
+    Args:
+        values: Settings by name, with `join_token_file`, which is taken out.
+        given: Names of those that somebody has set: the identity gives way to them.
+
+    Raises:
+        RequestInvalid: No federation is named, or the agent's id is not the one that it has joined under.
+        AlignFedError: Joining failed.
+    """
+    values = dict(values)
+    token_file: Path | None = values.pop("join_token_file")
+    folder = IdentityFolder(values["state_dir"])
+    if token_file is not None and not folder.has_joined:
+        joined = join(read_join_token(token_file), values["state_dir"], agent_id=values["agent_id"])
+        logger.info("joined %s as agent %s", joined.coordinator, joined.agent_id)
+    if folder.has_joined:
+        values |= _from_identity(folder, values, given=given)
+    if not values["federation"]:
+        raise RequestInvalid("name the federation to join with --federation: its operator knows it")
+    return values
+
+
+def _from_identity(folder: IdentityFolder, values: dict[str, Any], *, given: Set[str]) -> dict[str, Any]:
+    joined = folder.joined()
+    if values["agent_id"] not in (None, joined.agent_id):
+        raise RequestInvalid(
+            f"{folder.path} is the identity of agent {joined.agent_id!r}, not of {values['agent_id']!r}: leave "
+            "--agent-id out, or name another --state-dir"
+        )
+    found: dict[str, Any] = {"agent_id": joined.agent_id}
+    if "coordinator" not in given:
+        found["coordinator"] = joined.coordinator
+    if not values["federation"]:
+        found["federation"] = joined.federation
+    if values["tls_ca"] is None:
+        tls = folder.tls()
+        found |= {"tls_ca": tls.ca, "tls_certificate": tls.certificate, "tls_key": tls.key}
+    if values["version_key"] is None:
+        found["version_key"] = folder.version_keys
+    return found

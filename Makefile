@@ -135,12 +135,13 @@ settle: setup ## Settle what alignment is worth against every rival, on a simula
 settle-quick: setup ## The same in short: one seed of one regime, under three minutes
 	@$(BIN)/alignfed bench settle --quick --out runs/settle-quick $(SETTLE)
 
-check: setup-dev ## Format, lint, strict types, generated code, import contracts
+check: setup-dev ## Format, lint, strict types, generated code, import contracts, no data that runs code
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.support.proto_drift
+	@$(BIN)/python -m tests.support.code_loading
 
 format: setup-dev ## Format the code
 	@$(BIN)/ruff check --fix .

@@ -61,7 +61,11 @@ class LoraTrainer:
     def __init__(
         self, *, model_dir: Path, plan: FederationPlan, data: TrainingSet, pad_token_id: int, compute: Compute
     ) -> None:
-        base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=compute.dtype, local_files_only=True)
+        if privacy is not None:
+            privacy.check_against(plan, sequences=len(data.examples))
+        base = AutoModelForCausalLM.from_pretrained(
+            model_dir, dtype=compute.dtype, local_files_only=True, use_safetensors=True
+        )
         base.config.use_cache = False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft reads a property that transformers has renamed

@@ -38,7 +38,8 @@ CALLS = frozenset(
         "numpy.lib.format.read_array", "pandas.read_pickle", "runpy.run_module", "runpy.run_path",
         "torch.hub.load", "torch.jit.load", "torch.load", "torch.package.PackageImporter",
         "torch.utils.cpp_extension.load", "torch.utils.cpp_extension.load_inline",
-        "yaml.full_load", "yaml.full_load_all", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all",
+        "yaml.full_load", "yaml.full_load_all", "yaml.load", "yaml.load_all", "yaml.unsafe_load",
+        "yaml.unsafe_load_all",
     }
 )  # fmt: skip
 
@@ -53,7 +54,7 @@ EXCEPTIONS = {
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One place; `rule` is a module, a call, or `allow_pickle`, `trust_remote_code`, `use_safetensors`, `import_module`."""
+    """One place; `rule` is a module, a call, an option that must or must not be given, or `import_module`."""
 
     file: str
     line: int
@@ -125,9 +126,9 @@ def _rules_of(call: ast.Call, names: dict[str, str]) -> Iterator[str]:
     if name == "importlib.import_module" and not (call.args and isinstance(call.args[0], ast.Constant)):
         yield "import_module"
     weights = name.rpartition(".")[0]
-    if name.endswith(".from_pretrained") and "Model" in weights and "gguf_file" not in given:
-        if not _is(given.get("use_safetensors"), True):
-            yield "use_safetensors"
+    loads_weights = name.endswith(".from_pretrained") and "Model" in weights and "gguf_file" not in given
+    if loads_weights and not _is(given.get("use_safetensors"), True):
+        yield "use_safetensors"
 
 
 def _is(value: ast.expr | None, wanted: bool) -> bool:

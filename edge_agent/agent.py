@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from alignfed.errors import NonFinite
+from alignfed.errors import NonFinite, PrivacyBudgetSpent
 from alignfed.tracing.spans import current_traceparent
 from edge_agent.domain import GlobalVersion
 from edge_agent.journal import Journal
@@ -79,7 +79,7 @@ class Agent:
         self._pace = pace
 
     def run(self, trainer: Trainer) -> None:
-        """Make deltas until `max_deltas` are made and uploaded.
+        """Make deltas until `max_deltas` are made, or no more are private enough, and all are uploaded.
 
         Raises:
             Interrupted: The agent was told to stop; the outbox keeps what is not uploaded.
@@ -95,6 +95,9 @@ class Agent:
                 continue  # from what is the newest version then
             try:
                 self._train(trainer, base, skip=diverged)
+            except PrivacyBudgetSpent as error:
+                self._journal.budget_spent(error)
+                break
             except NonFinite as error:
                 self._journal.discarded(error)
                 diverged += 1

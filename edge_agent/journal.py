@@ -151,6 +151,16 @@ class Journal:
         self._metrics.delta("dropped")
         self._outbox.forget_dropped()
 
+    def privacy(self, epsilon: float, *, delta: float) -> None:
+        """Note the privacy loss of all training on this agent's rows so far."""
+        logger.info("privacy loss so far: epsilon %.3f at delta %g", epsilon, delta, extra=self._who)
+        self._metrics.privacy(epsilon)
+        self._status.update(privacy_epsilon=epsilon, privacy_delta=delta)
+
+    def budget_spent(self, error: AlignFedError) -> None:
+        """Note that training is over because going on would cost too much privacy."""
+        logger.warning("%s", error.message, extra={**self._who, "reason": error.reason})
+
     def paused(self, seconds: float) -> None:
         """Note that the coordinator asked to wait before the next delta."""
         self._metrics.paced(seconds)

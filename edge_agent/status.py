@@ -29,7 +29,8 @@ class Activity(enum.StrEnum):
 class AgentStatus:
     """The file's content, key by key. `step` of `steps` and `loss` belong to the delta being trained or last trained.
 
-    `deltas_*` count over all restarts; `updated_at` is seconds since the Unix epoch.
+    `deltas_*` count over all restarts; `privacy_epsilon` is the privacy loss of them all, None where training is not
+    private; `updated_at` is seconds since the Unix epoch.
     """
 
     agent_id: str
@@ -44,6 +45,8 @@ class AgentStatus:
     deltas_merged: int = 0
     deltas_rejected: int = 0
     deltas_dropped: int = 0
+    privacy_epsilon: float | None = None
+    privacy_delta: float | None = None
     updated_at: float = 0.0
 
 

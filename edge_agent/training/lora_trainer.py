@@ -19,9 +19,13 @@ from transformers import AutoModelForCausalLM
 from alignfed.codec import Factors, check_manifest
 from alignfed.errors import NonFinite
 from alignfed.plan import FederationPlan, Lora
+from alignfed.privacy.loss import SampledSteps
 from edge_agent.data.batches import collate, index_batches
 from edge_agent.data.tokens import TrainingSet
+from edge_agent.privacy.sampling import poisson_batches, sampling_ratio
+from edge_agent.privacy.settings import DpSettings
 from edge_agent.training.compute import Compute
+from edge_agent.training.dp_gradients import SequenceGradients, noisy_mean
 from edge_agent.training.representation import feature_drift, features, recorded_features
 from edge_agent.training.trained_part import TrainedPart
 from edge_agent.training.trainer import Interrupted, StepReport, TrainingJob, TrainingResult
@@ -47,19 +51,31 @@ class LoraTrainer:
     are not computed; of the components beyond a job's rank they are, and dropped: a low rank saves traffic and memory
     of the optimiser, not time. A representation penalty costs one more forward pass without gradients in every step.
 
+    With `privacy` it is DP-SGD: sequences are drawn for each step by chance instead of in turn, gradients are clipped
+    sequence by sequence and get noise, and the plan's `max_grad_norm` is not used.
+
     Args:
         model_dir: The base model as `save_pretrained` writes it.
         plan: Its LoRA configuration and manifest.
         data: What to train on.
         pad_token_id: Any valid token; padding is masked.
         compute: Device and precision.
+        privacy: How private training is; None for not.
 
     Raises:
         ManifestMismatch: peft makes other tensors from the plan's configuration than the plan lists.
+        RequestInvalid: The plan or the data do not go with `privacy`, or its packages are not installed.
     """
 
     def __init__(
-        self, *, model_dir: Path, plan: FederationPlan, data: TrainingSet, pad_token_id: int, compute: Compute
+        self,
+        *,
+        model_dir: Path,
+        plan: FederationPlan,
+        data: TrainingSet,
+        pad_token_id: int,
+        compute: Compute,
+        privacy: DpSettings | None = None,
     ) -> None:
         if privacy is not None:
             privacy.check_against(plan, sequences=len(data.examples))
@@ -81,12 +97,24 @@ class LoraTrainer:
         self._data = data
         self._pad_token_id = pad_token_id
         self._compute = compute
+        self._privacy = privacy
+        self._gradients = SequenceGradients(self._model, self._parameters) if privacy is not None else None
+
+    def cost_of(self, job: TrainingJob) -> SampledSteps:
+        """Return what a private job will cost: its steps, and with which chance each sequence is in one."""
+        assert self._privacy is not None
+        return SampledSteps(
+            sampling_ratio=sampling_ratio(len(self._data.examples), job.plan.training.batch_size),
+            noise_multiplier=self._privacy.noise_multiplier,
+            steps=job.plan.training.local_steps,
+        )
 
     def train(self, adapter: Factors, job: TrainingJob) -> TrainingResult:
         """Train `job.plan.training.local_steps` steps from `adapter`; see `Trainer.train`.
 
         Rows follow on those of the agent's previous deltas. Examples are counted once each, however often a small data
-        set repeats them. Reported losses are of the task, without the representation penalty.
+        set repeats them; under privacy, where who was drawn is a secret, as many as are expected. Reported losses are
+        of the task, without the representation penalty.
 
         Raises:
             Interrupted: Asked to stop between two steps.
@@ -104,13 +132,13 @@ class LoraTrainer:
                 if job.should_stop():
                     raise Interrupted
                 began = time.monotonic()
-                losses.append(self._step(indexes, run))
+                losses.append(self._any_step(indexes, run, last=losses[-1] if losses else 0.0))
                 used.update(indexes)
                 seconds = time.monotonic() - began
                 job.report(StepReport(step=len(losses), steps=training.local_steps, loss=losses[-1], seconds=seconds))
         return TrainingResult(
             adapter={name: parameter.detach().cpu().clone() for name, parameter in self._parameters.items()},
-            examples=len(used),
+            examples=len(used) if self._privacy is None else self._expected_examples(job),
             steps=len(losses),
             mean_loss=sum(losses) / len(losses),
         )
@@ -133,6 +161,9 @@ class LoraTrainer:
     def _batches(self, job: TrainingJob) -> Iterator[list[int]]:
         """Yield the job's batches of example indexes: those after the agent's earlier deltas."""
         training = job.plan.training
+        if self._privacy is not None:
+            ratio = sampling_ratio(len(self._data.examples), training.batch_size)
+            return poisson_batches(len(self._data.examples), ratio, steps=training.local_steps)
         endless = index_batches(
             len(self._data.examples),
             training.batch_size,
@@ -140,6 +171,41 @@ class LoraTrainer:
             skip_batches=job.sequence * training.local_steps,
         )
         return itertools.islice(endless, training.local_steps)
+
+    def _expected_examples(self, job: TrainingJob) -> int:
+        training = job.plan.training
+        return min(len(self._data.examples), training.batch_size * training.local_steps)
+
+    def _any_step(self, indexes: list[int], run: _Run, *, last: float) -> float:
+        return self._step(indexes, run) if self._gradients is None else self._private_step(indexes, run, last=last)
+
+    def _private_step(self, indexes: list[int], run: _Run, *, last: float) -> float:
+        """Take one step of DP-SGD and return its mean loss, or `last` when no sequence was drawn."""
+        assert self._privacy is not None
+        assert self._gradients is not None
+        size, settings, losses = run.job.plan.training.batch_size, self._privacy, []
+        total = {name: torch.zeros_like(trained) for name, trained in run.trained.items()}
+        for start in range(0, len(indexes), size):  # more than usual may be drawn, and memory is for a usual batch
+            examples = [self._data.examples[index] for index in indexes[start : start + size]]
+            losses += self._gradients.add_clipped(
+                collate(examples, pad_token_id=self._pad_token_id, device=self._compute.device),
+                total,
+                max_norm=settings.max_grad_norm,
+                part=run.job.part.of,
+                forward=self._compute.autocast(),
+            )
+        count = len(self._data.examples)
+        noisy = noisy_mean(
+            total,
+            noise_multiplier=settings.noise_multiplier,
+            max_norm=settings.max_grad_norm,
+            expected=count * sampling_ratio(count, size),
+        )
+        for name, trained in run.trained.items():
+            trained.grad = noisy[name]
+        run.optimizer.step()
+        run.optimizer.zero_grad(set_to_none=True)
+        return sum(losses) / len(losses) if losses else last
 
     def _step(self, indexes: list[int], run: _Run) -> float:
         """Take one optimiser step and return its task loss."""

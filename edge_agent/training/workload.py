@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 from alignfed.plan import FederationPlan
 from edge_agent.data.sources import TEXT_EXTENSIONS, Corpus, read_corpus
 from edge_agent.data.tokens import TrainingSet, tokenise
+from edge_agent.privacy.settings import DpSettings
 from edge_agent.training.base_model import load_tokenizer
 from edge_agent.training.compute import Compute, choose_compute, memory_bytes
 from edge_agent.training.lora_trainer import LoraTrainer
@@ -23,10 +24,11 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Data that was read, and where to train on it."""
+    """Data that was read, where to train on it, and how private that is; None for not."""
 
     corpus: Corpus
     compute: Compute
+    privacy: DpSettings | None = None
 
     @property
     def memory_bytes(self) -> int:
@@ -40,6 +42,7 @@ class Workload:
             DataUnusable: Not one row has anything to learn.
             WrongBaseModel: The directory holds no usable tokenizer.
             ManifestMismatch: peft makes other tensors from the plan's configuration than the plan lists.
+            RequestInvalid: The plan or the data do not go with private training.
         """
         transformers_logging.disable_progress_bar()  # a log is no terminal
         tokenizer = load_tokenizer(model_dir)
@@ -47,11 +50,19 @@ class Workload:
         _log_data(self.corpus, data)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
         logger.info("training on %s in %s", self.compute.device.type, str(self.compute.dtype).removeprefix("torch."))
-        return LoraTrainer(model_dir=model_dir, plan=plan, data=data, pad_token_id=pad, compute=self.compute)
+        return LoraTrainer(
+            model_dir=model_dir, plan=plan, data=data, pad_token_id=pad, compute=self.compute, privacy=self.privacy
+        )
 
 
 def read_workload(
-    *, data: Sequence[str], extensions: str | None, device: str, precision: str, threads: int
+    *,
+    data: Sequence[str],
+    extensions: str | None,
+    device: str,
+    precision: str,
+    threads: int,
+    privacy: DpSettings | None = None,
 ) -> Workload:
     """Read the data and choose the device; the first thing an agent does, so that mistakes show at once.
 
@@ -61,6 +72,7 @@ def read_workload(
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `bf16` or `fp32`.
         threads: CPU threads of this process; 0 for torch's choice.
+        privacy: How private training is; None for not.
 
     Raises:
         DataUnusable: As `read_corpus`.
@@ -70,7 +82,9 @@ def read_workload(
         torch.set_num_threads(threads)
     endings = extensions.split(",") if extensions else TEXT_EXTENSIONS
     return Workload(
-        corpus=read_corpus(data, extensions=endings), compute=choose_compute(device=device, precision=precision)
+        corpus=read_corpus(data, extensions=endings),
+        compute=choose_compute(device=device, precision=precision),
+        privacy=privacy,
     )
 
 

@@ -48,6 +48,7 @@ UNITS = {
 
 UNITS_BY_NAME = {
     "alignfed_agent_base_version": "version number",
+    "alignfed_agent_privacy_epsilon": "epsilon",
     "alignfed_agent_retries_total": "calls",
     "alignfed_agent_training_loss": "nats per token",
     "alignfed_alignment_loss_delta": "the objective's",

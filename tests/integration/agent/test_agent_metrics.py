@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from alignfed.layout import layout_of
 from alignfed.plan import FederationPlan
 from edge_agent.metrics import AgentMetrics
+from edge_agent.privacy.settings import DpSettings
 from edge_agent.training.workload import read_workload
 from tests.support.agent_runs import AgentThread, MakeSettings
 from tests.support.live_coordinator import OTHER_AGENT, LiveCoordinator
@@ -20,6 +21,8 @@ from tests.support.servers import free_port
 from tests.support.stores import submit
 from tests.support.tiny_federation import fresh_adapter, write_rows
 from tests.support.waiting import wait_until
+
+PRIVACY = DpSettings(noise_multiplier=1.0, delta=1e-3)
 
 
 class Scraped:
@@ -57,7 +60,12 @@ def test_every_metric_of_an_agent_moves(
     coordinator: LiveCoordinator, plan: FederationPlan, settings: MakeSettings, tmp_path: Path
 ) -> None:
     workload = read_workload(
-        data=[str(write_rows(tmp_path / "rows.jsonl"))], extensions=None, device="cpu", precision="fp32", threads=1
+        data=[str(write_rows(tmp_path / "rows.jsonl"))],
+        extensions=None,
+        device="cpu",
+        precision="fp32",
+        threads=1,
+        privacy=PRIVACY,
     )
     coordinator.publish(plan, fresh_adapter(plan, seed=1))
     for _ in range(5):  # of ten that may wait: the agent is asked to pause after its first delta
@@ -66,7 +74,7 @@ def test_every_metric_of_an_agent_moves(
     coordinator.stop()
     port = free_port()
     scraped = Scraped(port)
-    with AgentThread(settings(metrics_listen=f"127.0.0.1:{port}"), workload.make_trainer):
+    with AgentThread(settings(metrics_listen=f"127.0.0.1:{port}", privacy=PRIVACY), workload.make_trainer):
         scraped.wait_for("alignfed_agent_retries_total")
         coordinator.start(max_federation_bytes=places_bytes, queue_reread_seconds=0.05)
         registry = CollectorRegistry()

@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Flower's own environment, for `make bench-flower` only.
 FLOWER_VENV := .venv-flower
+# The dependency auditor's own environment, for `make audit` only.
+AUDIT_VENV := .venv-audit
 
 # Where torch comes from. The default is the CPU build, a tenth of the size of the CUDA one. For an NVIDIA GPU:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cu128
@@ -37,7 +39,7 @@ SOAK     ?=
 PYTEST   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-full bench-fleet bench-flower settle settle-quick check format proto docs dashboards clean
+.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-full bench-fleet bench-flower settle settle-quick check audit format proto docs dashboards clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -143,6 +145,15 @@ check: setup-dev ## Format, lint, strict types, generated code, import contracts
 	@$(BIN)/python -m tests.support.proto_drift
 	@$(BIN)/python -m tests.support.code_loading
 
+$(AUDIT_VENV)/.audit:
+	@# apart from ours: the auditor's dependencies are not those that are audited
+	@$(PYTHON) -m venv $(AUDIT_VENV)
+	@$(AUDIT_VENV)/bin/python -m pip --disable-pip-version-check --quiet install 'pip-audit>=2.9,<3'
+	@touch $@
+
+audit: setup-dev $(AUDIT_VENV)/.audit ## Known vulnerabilities of the pinned dependencies, and the licences of the installed ones
+	@$(BIN)/python -m tests.support.dependency_audit $(AUDIT_VENV)/bin/pip-audit
+
 format: setup-dev ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -159,4 +170,4 @@ dashboards: setup-dev ## Generate deploy/grafana/dashboards/*.json from deploy/g
 	@$(BIN)/python -m deploy.grafana.build
 
 clean: ## Remove .venv, Flower's environment, caches and the demo's runs
-	rm -rf $(VENV) $(FLOWER_VENV) .alignfed runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(FLOWER_VENV) $(AUDIT_VENV) .alignfed runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

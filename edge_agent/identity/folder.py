@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import time
 from pathlib import Path
 
 from cryptography import x509
@@ -45,14 +46,17 @@ class Joined:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Validity:
-    """From when until when a certificate is good, in Unix seconds."""
+    """Since when a certificate is here and until when it is good, in Unix seconds.
 
-    begins_at: float
+    When it begins says nothing: authorities date it back, for devices whose clocks are behind.
+    """
+
+    kept_at: float
     ends_at: float
 
     def renew_at(self) -> float:
-        """Return when to renew it: after two thirds of its life."""
-        return self.begins_at + (self.ends_at - self.begins_at) * 2 / 3
+        """Return when to renew it: after two thirds of the time that it was good for when it came."""
+        return self.kept_at + (self.ends_at - self.kept_at) * 2 / 3
 
 
 class IdentityFolder:
@@ -69,6 +73,11 @@ class IdentityFolder:
     def has_joined(self) -> bool:
         """Whether there is a certificate to show."""
         return (self.path / JOINED).exists()
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the certificate is there and no longer good: the agent was away for too long."""
+        return self.has_joined and self.validity().ends_at <= time.time()
 
     @property
     def version_keys(self) -> Path | None:
@@ -93,7 +102,7 @@ class IdentityFolder:
             raise RequestInvalid(f"{file} is missing or damaged: join again with `alignfed-agent join`") from error
 
     def validity(self) -> Validity:
-        """Return from when until when the certificate is good.
+        """Return since when the certificate is here, and until when it is good.
 
         Raises:
             RequestInvalid: There is none, or it is damaged.
@@ -103,9 +112,7 @@ class IdentityFolder:
             certificate = x509.load_pem_x509_certificate(file.read_bytes())
         except (OSError, ValueError) as error:
             raise RequestInvalid(f"{file} is missing or damaged: join again with `alignfed-agent join`") from error
-        return Validity(
-            begins_at=certificate.not_valid_before_utc.timestamp(), ends_at=certificate.not_valid_after_utc.timestamp()
-        )
+        return Validity(kept_at=file.stat().st_mtime, ends_at=certificate.not_valid_after_utc.timestamp())
 
     def prepare(self) -> bytes:
         """Make a key unless there is one, and return a PEM signing request of it: repeated joins use the same key.

@@ -34,17 +34,18 @@ def join(token: JoinToken, state_dir: Path, *, agent_id: str | None) -> Joined:
         Where the agent has joined.
 
     Raises:
-        RequestInvalid: The agent has joined already, or the id is not one that the token is for.
+        RequestInvalid: The agent has joined already, and its certificate is good.
         JoinTokenInvalid, AgentIdTaken, IdentityRevoked: The coordinator does not let it in.
         CoordinatorUnreachable: Nobody who can prove to be the coordinator answers.
     """
     folder = IdentityFolder(state_dir)
-    if folder.has_joined:
+    if folder.has_joined and not folder.has_expired:
         raise RequestInvalid(
             f"{state_dir} has joined already, as {folder.joined().agent_id}: name another --state-dir, or delete "
             f"{folder.path} to join anew"
         )
-    wanted = check_agent_id(agent_id or _id_for(token))
+    known = folder.joined().agent_id if folder.has_joined else None
+    wanted = check_agent_id(agent_id or known or _id_for(token))
     request = folder.prepare()
     response = _ask(token, pb.JoinRequest(
         token_id=token.token_id, secret=token.secret, agent_id=wanted, signing_request=request

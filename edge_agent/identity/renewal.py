@@ -68,27 +68,25 @@ class Renewal:
         self._thread.join()
 
     def _run(self) -> None:
-        wait_seconds = self._due_in()
+        wait_seconds = 0.0
         while not self._stop.wait(max(0.0, min(wait_seconds, LOOK_SECONDS))):
-            if self._due_in() > 0:
+            try:
                 wait_seconds = self._due_in()
-                continue
-            wait_seconds = self._due_in() if self._renewed() else RETRY_SECONDS * self._rng.uniform(0.5, 1.0)
+                if wait_seconds <= 0:
+                    self._renew()
+            except AlignFedError as error:
+                wait_seconds = RETRY_SECONDS * self._rng.uniform(0.5, 1.0)
+                if not self._stop.is_set():
+                    logger.warning("the certificate could not be renewed yet: %s (%s)", error.message, error.reason)
 
     def _due_in(self) -> float:
         validity = self._folder.validity()
-        life = validity.ends_at - validity.begins_at
-        return validity.renew_at() + life * self._rng.uniform(0.0, 0.05) - time.time()
+        spread = (validity.ends_at - validity.renew_at()) * self._rng.uniform(0.0, 0.2)
+        return validity.renew_at() + spread - time.time()
 
-    def _renewed(self) -> bool:
-        try:
-            self._folder.renew(self._client.renew_certificate(self._folder.signing_request()))
-            self._client.reconnect()
-        except AlignFedError as error:
-            if not self._stop.is_set():
-                logger.warning("the certificate could not be renewed yet: %s (%s)", error.message, error.reason)
-            return False
+    def _renew(self) -> None:
+        self._folder.renew(self._client.renew_certificate(self._folder.signing_request()))
+        self._client.reconnect()
         ends_at = self._folder.validity().ends_at
         self._on_renewed(ends_at)
         logger.info("certificate renewed, good for %.1f days", (ends_at - time.time()) / 86_400)
-        return True

@@ -31,9 +31,14 @@ def identified(values: dict[str, Any], *, given: Set[str]) -> dict[str, Any]:
     values = dict(values)
     token_file: Path | None = values.pop("join_token_file")
     folder = IdentityFolder(values["state_dir"])
-    if token_file is not None and not folder.has_joined:
+    if token_file is not None and (not folder.has_joined or folder.has_expired):
         joined = join(read_join_token(token_file), values["state_dir"], agent_id=values["agent_id"])
         logger.info("joined %s as agent %s", joined.coordinator, joined.agent_id)
+    if folder.has_expired:
+        raise RequestInvalid(
+            f"the certificate in {folder.path} has expired, as it does when an agent is away for weeks: ask the operator "
+            "for a new token and join again with `alignfed-agent join`; nothing in the outbox is lost"
+        )
     if folder.has_joined:
         values |= _from_identity(folder, values, given=given)
     if not values["federation"]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
+import dataclasses
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,6 +27,7 @@ from coordinator.service.process import run
 from coordinator.service.server import AGENT_SERVICE, OPERATOR_SERVICE, CoordinatorServer
 from tests.service.conftest import CONFIG, Running, Start
 from tests.service.test_upload_bounds import finish, open_upload
+from tests.support.identities import Deployment
 from tests.support.raw_client import WireDelta, refused
 from tests.support.waiting import eventually
 from tests.support.watched_store import WatchedStore
@@ -202,54 +201,24 @@ async def test_sigterm_drains_a_real_process_which_then_ends_well() -> None:
             await process.wait()
 
 
-needs_openssl = pytest.mark.skipif(
-    shutil.which("openssl") is None and "CI" not in os.environ, reason="openssl makes the certificate"
-)
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for localhost, and its key."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key
-
-
-@needs_openssl
-async def test_tls_serves_those_who_trust_the_certificate_and_no_plaintext(
-    start: Start, store: WatchedStore, certificate: tuple[Path, Path]
+async def test_tls_serves_health_to_whoever_is_known_and_nothing_to_plaintext(
+    start: Start, plan: FederationPlan, tmp_path: Path
 ) -> None:
-    running = await start(tls_certificate_file=str(certificate[0]), tls_key_file=str(certificate[1]))
-    credentials = grpc.ssl_channel_credentials(certificate[0].read_bytes())
-    async with grpc.aio.secure_channel(f"localhost:{running.server.agent_port}", credentials) as channel:
+    del plan
+    deployment = Deployment(tmp_path / "identities")
+    running = await start(**deployment.settings())
+    target = f"localhost:{running.server.agent_port}"
+    async with grpc.aio.secure_channel(target, deployment.credentials(deployment.agent())) as channel:
         assert await health(channel) == SERVING
+    async with grpc.aio.secure_channel(target, deployment.credentials(None)) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await health(channel)
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     with pytest.raises(grpc.aio.AioRpcError):
         await running.client.operators.ListFederations(op.ListFederationsRequest(), timeout=2)
 
 
-@needs_openssl
-async def test_mutual_tls_turns_away_clients_without_a_certificate(
-    start: Start, certificate: tuple[Path, Path]
-) -> None:
-    chain, key = (path.read_bytes() for path in certificate)
-    running = await start(
-        tls_certificate_file=str(certificate[0]),
-        tls_key_file=str(certificate[1]),
-        tls_client_ca_file=str(certificate[0]),
-    )
-    target = f"localhost:{running.server.agent_port}"
-    async with grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(chain, key, chain)) as channel:
-        assert await health(channel) == SERVING
-    async with grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(chain)) as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await health(channel)
-        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
-
-
 async def test_a_missing_tls_file_is_a_clear_error(store: WatchedStore, tmp_path: Path) -> None:
-    config = ServiceConfig(agent_listen="127.0.0.1:0", tls_certificate_file=str(tmp_path / "none.pem"))
-    with pytest.raises(RequestInvalid, match="TLS"):
-        await CoordinatorServer(store, config=config).start()
+    settings = Deployment(tmp_path / "identities").settings(tls_certificate_file=str(tmp_path / "none.pem"))
+    with pytest.raises(RequestInvalid, match=r"none\.pem"):
+        await CoordinatorServer(store, config=dataclasses.replace(CONFIG, **settings)).start()

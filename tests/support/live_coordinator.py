@@ -81,6 +81,12 @@ class LiveCoordinator:
         assert self._server is not None, "start a server first"
         return f"{LOOPBACK}:{self._server.operator_port}"
 
+    @property
+    def join_address(self) -> str:
+        """Address at which machines join, while a server with identities runs."""
+        assert self._server is not None
+        return f"{LOOPBACK}:{self._server.join_port}"
+
     def start(self, **settings: Any) -> None:
         """Start a server over the store."""
         config = ServiceConfig(

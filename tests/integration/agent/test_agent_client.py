@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,6 +13,7 @@ from alignfed.errors import (
     AgentRevoked,
     CoordinatorUnreachable,
     HeaderInvalid,
+    IdentityMismatch,
     RequestInvalid,
     UnknownAgent,
     VersionNotFound,
@@ -24,14 +22,11 @@ from alignfed.plan import FederationPlan
 from edge_agent.domain import Capabilities, ResumeAt, TlsFiles
 from edge_agent.wire.client import CoordinatorClient
 from edge_agent.wire.download import AdapterDownload
+from tests.support.identities import Deployment
 from tests.support.live_coordinator import LiveCoordinator
 from tests.support.prepared_deltas import prepared
 from tests.support.tiny_federation import fresh_adapter
 from tests.support.waiting import wait_until
-
-needs_openssl = pytest.mark.skipif(
-    shutil.which("openssl") is None and "CI" not in os.environ, reason="openssl makes the certificate"
-)
 
 
 def client_of(coordinator: LiveCoordinator, plan: FederationPlan, *, agent_id: str = "agent-1") -> CoordinatorClient:
@@ -127,34 +122,26 @@ def test_a_remote_address_in_plain_text_is_warned_about(caplog: pytest.LogCaptur
     assert caplog.text == ""
 
 
-@needs_openssl
-def test_an_encrypted_connection_needs_the_right_authority_and_can_prove_the_agent(
+def test_an_encrypted_connection_needs_the_right_authority_and_proves_the_agent(
     coordinator: LiveCoordinator, plan: FederationPlan, tmp_path: Path
 ) -> None:
-    certificate, key = self_signed(tmp_path / "server")
+    deployment, other = Deployment(tmp_path / "ours"), Deployment(tmp_path / "others")
     coordinator.stop()
-    coordinator.start(tls_certificate_file=str(certificate), tls_key_file=str(key), tls_client_ca_file=str(certificate))
+    coordinator.start(**deployment.settings())
     address = f"localhost:{coordinator.port}"
 
     def register(tls: TlsFiles | None) -> str:
         with CoordinatorClient(address, federation=plan.federation, agent_id="agent-1", tls=tls) as client:
             return client.register(Capabilities()).plan.federation
 
-    proven = TlsFiles(ca=certificate, certificate=certificate, key=key)
-    wait_until(lambda: register(proven) == plan.federation, what="the encrypted coordinator answers")
-    other, _ = self_signed(tmp_path / "other")
-    for wrong in (None, TlsFiles(ca=certificate), dataclasses.replace(proven, ca=other)):
+    own = deployment.tls_files(deployment.agent("agent-1", plan.federation), tmp_path / "agent-1")
+    wait_until(lambda: register(own) == plan.federation, what="the encrypted coordinator answers")
+    strangers = deployment.tls_files(other.agent("agent-1", plan.federation), tmp_path / "strange")
+    distrusting = dataclasses.replace(own, ca=other.files.root_certificate)
+    for wrong in (None, TlsFiles(ca=own.ca), strangers, distrusting):
         with pytest.raises(CoordinatorUnreachable):
             register(wrong)
+    with pytest.raises(IdentityMismatch):
+        register(deployment.tls_files(deployment.agent("agent-2", plan.federation), tmp_path / "agent-2"))
     with pytest.raises(RequestInvalid, match=r"missing\.pem"):
         register(TlsFiles(ca=tmp_path / "missing.pem"))
-
-
-def self_signed(stem: Path) -> tuple[Path, Path]:
-    """Make a certificate for localhost and its key."""
-    certificate, key = stem.with_suffix(".pem"), stem.with_suffix(".key")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key

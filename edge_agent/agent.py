@@ -124,7 +124,8 @@ class Agent:
         began = time.monotonic()
         with self._journal.training(base.version):
             result = trainer.train(base.copy(), job)
-            delta = prepare_delta(result, base, plan, sequence=sequence, rank=job.rank)
+            leftovers = self._outbox.leftovers
+            delta = prepare_delta(result, base, plan, sequence=sequence, rank=job.rank, leftovers=leftovers)
             try:
                 self._act_slow(time.monotonic() - began)
             finally:  # what is trained is kept, even when the agent stops while it pretends to be slow

@@ -108,11 +108,20 @@ class DeltaMeta:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedResidual:
+    """What a sparse delta and those before it leave out: `content` of its file, and the returned deltas that are in."""
+
+    content: bytes | bytearray
+    returned: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedDelta:
-    """A delta ready for the outbox: `payload` is encoded as `meta` says."""
+    """A delta ready for the outbox: `payload` is encoded as `meta` says; `residual` belongs to a sparse one."""
 
     meta: DeltaMeta
     payload: bytes | bytearray
+    residual: PreparedResidual | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@
     outbox/rejected/       the last few rejections, without payload, for people to look at
     outbox/dropped/        given up for lack of room, without payload, until they are counted
 
+Beside them lies what sparse deltas leave out, see `edge_agent.outbox.leftovers`.
+
 Each delta is one directory with `meta.json` and `payload.safetensors`. Every change of state is one rename, so a crash
 at any point leaves a delta in exactly one state, whole. What a full disk refuses leaves it in the state that it had.
 """
@@ -13,7 +15,6 @@ at any point leaves a delta in exactly one state, whole. What a full disk refuse
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import shutil
 import threading
@@ -24,7 +25,7 @@ from pathlib import Path
 from alignfed import failpoints
 from alignfed.errors import DiskFull
 from edge_agent.domain import GlobalVersion, PreparedDelta, Receipt
-from edge_agent.outbox.durable import replace_json, storing, sync_directory, write_synced
+from edge_agent.outbox.durable import replace_json, storing, sync_directory
 from edge_agent.outbox.entries import (
     META_NAME,
     PAYLOAD_NAME,
@@ -34,7 +35,9 @@ from edge_agent.outbox.entries import (
     in_order,
     payload_bytes,
     read_entry,
+    write_entry,
 )
+from edge_agent.outbox.leftovers import Leftovers, comes_back
 
 __all__ = ["DEFAULT_MAX_BYTES", "META_NAME", "PAYLOAD_NAME", "REJECTED_KEPT", "TRACE_NAME", "Outbox", "OutboxEntry"]
 
@@ -64,12 +67,16 @@ class Outbox:
         self._root = root
         self._max_bytes = max_bytes
         self._changed = threading.Condition()
+        self.leftovers = Leftovers(root)
         with storing(root):
             for state in (_NEW, _PENDING, _ACKNOWLEDGED, _REJECTED, _DROPPED):
                 (root / state).mkdir(parents=True, exist_ok=True)
             self._clean()
             self._pending = self._load(_PENDING)
             self._acknowledged = self._load(_ACKNOWLEDGED)
+            for held in self.pending:
+                self.leftovers.adopt(held.directory)
+        self._begun = set(self._pending)  # by an earlier run, perhaps
 
     @property
     def pending(self) -> list[OutboxEntry]:
@@ -102,8 +109,7 @@ class Outbox:
     def full_of_acknowledged(self) -> bool:
         """Whether acknowledged deltas, which are never dropped, leave no room for another like the largest."""
         with self._changed:
-            held = [*self._pending.values(), *self._acknowledged.values()]
-            largest = max((entry.meta.total_bytes for entry in held), default=0)
+            largest = max((entry.meta.total_bytes for entry in self._held()), default=0)
             return payload_bytes(self._acknowledged.values()) + largest > self._max_bytes
 
     def is_pending(self, delta_id: str) -> bool:
@@ -127,7 +133,7 @@ class Outbox:
         entry = OutboxEntry(meta=delta.meta, directory=self._root / _PENDING / name, trace_context=trace_context)
         with storing(self._root):
             if not self.is_pending(delta.meta.delta_id):  # it is when only the last step failed before
-                self._write(fresh, delta, trace_context)
+                write_entry(fresh, delta, trace_context)
             with self._changed:
                 if delta.meta.delta_id not in self._pending:
                     with failpoints.around("outbox.put.rename"):
@@ -135,7 +141,16 @@ class Outbox:
                     self._pending[delta.meta.delta_id] = entry
                     self._changed.notify_all()
                 sync_directory(self._root / _PENDING)
+                self.leftovers.adopt(entry.directory)
+            if delta.residual is not None:
+                self.leftovers.forget(delta.residual.returned)
         return entry
+
+    def begin(self, delta_id: str) -> bool:
+        """Return whether a delta is still pending, for its upload to begin: from now on it may have arrived."""
+        with self._changed:
+            self._begun |= {delta_id} & self._pending.keys()
+            return delta_id in self._pending
 
     def drop_oldest_for(self, delta: PreparedDelta) -> OutboxEntry | None:
         """Drop the oldest pending delta if there is no room for a new one; None when there is, or nothing to drop.
@@ -146,11 +161,16 @@ class Outbox:
             oldest = next(iter(in_order(self._pending.values())), None)
             if oldest is None or self.held_bytes + delta.meta.total_bytes <= self._max_bytes:
                 return None
+            self.leftovers.adopt(oldest.directory)
             target = self._root / _DROPPED / oldest.directory.name
+            if comes_back(oldest.meta) and oldest.meta.delta_id not in self._begun:
+                self.leftovers.take_back(oldest.directory, then=lambda: self._let_go(oldest.meta.delta_id))
+                with suppress(OSError):  # it only counts
+                    target.mkdir(exist_ok=True)
+                return oldest
             with failpoints.around("outbox.drop.rename"):
                 oldest.directory.rename(target)
-            del self._pending[oldest.meta.delta_id]
-            self._changed.notify_all()
+            self._let_go(oldest.meta.delta_id)
             with suppress(OSError), failpoints.around("outbox.drop.delete"):  # else `forget_dropped` deletes it
                 (target / PAYLOAD_NAME).unlink()
             return oldest
@@ -176,17 +196,24 @@ class Outbox:
         with self._changed, storing(self._root):
             entry = self._find(delta_id)
             if entry is not None:
+                self.leftovers.adopt(entry.directory)
                 self._discard(entry.directory, then=lambda: self._let_go(delta_id))
 
     def reject(self, delta_id: str, receipt: Receipt) -> None:
         """Move a delta that will never be merged to the rejected ones, without its payload. Idempotent.
 
-        Its space is freed before anything is written; why it was rejected is not noted where there is none.
+        Its space is freed before anything is written; why it was rejected is not noted where there is none. A sparse
+        one that was rejected for its base version alone is kept for the next delta instead.
         """
         with self._changed, storing(self._root):
             entry = self._find(delta_id)
             if entry is None:
                 return
+            self.leftovers.adopt(entry.directory)
+            if comes_back(entry.meta, reason=receipt.reason):
+                self.leftovers.take_back(entry.directory, then=lambda: self._let_go(delta_id))
+                return
+            self.leftovers.clear(receipt.reason)
             target = self._root / _REJECTED / entry.directory.name
             with failpoints.around("outbox.reject.rename"):
                 entry.directory.rename(target)
@@ -218,25 +245,8 @@ class Outbox:
     def _let_go(self, delta_id: str) -> None:
         self._pending.pop(delta_id, None)
         self._acknowledged.pop(delta_id, None)
+        self._begun.discard(delta_id)
         self._changed.notify_all()
-
-    def _write(self, fresh: Path, delta: PreparedDelta, trace_context: str) -> None:
-        """Write a delta's files; what a full disk cut off is deleted, so that its space is free again."""
-        shutil.rmtree(fresh, ignore_errors=True)
-        try:
-            with failpoints.around("outbox.put.create"):
-                fresh.mkdir()
-            with failpoints.around("outbox.put.payload"):
-                write_synced(fresh / PAYLOAD_NAME, delta.payload)
-            with failpoints.around("outbox.put.meta"):
-                write_synced(fresh / META_NAME, json.dumps(delta.meta.to_dict()).encode())
-            if trace_context:
-                with suppress(OSError):
-                    (fresh / TRACE_NAME).write_text(trace_context, "ascii")
-            sync_directory(fresh)
-        except (DiskFull, OSError):
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
 
     def _move(self, delta_id: str, source: dict[str, OutboxEntry], target: dict[str, OutboxEntry], state: str) -> None:
         with self._changed, storing(self._root):
@@ -263,12 +273,7 @@ class Outbox:
         self._prune_rejected()
 
     def _discard(self, directory: Path, *, then: Callable[[], None] = lambda: None) -> None:
-        """Delete a delta's directory in such a way that a crash cannot leave half a delta among whole ones.
-
-        Args:
-            directory: What to delete.
-            then: Called once it is no longer where it was.
-        """
+        """Delete a delta's directory so that a crash leaves no half delta; `then` is called once it is gone."""
         leftover = self._root / _NEW / directory.name
         with failpoints.around("outbox.discard.rename"):
             directory.rename(leftover)

@@ -131,6 +131,8 @@ class Uploader:
             answer = self._client.query_upload(meta.delta_id, meta.sha256, rank=meta.rank, base=meta.base)
             if isinstance(answer, Receipt):
                 return answer
+            if not self._outbox.begin(meta.delta_id):
+                return None
             chunk_bytes = self._link.plan.limits.chunk_bytes
             try:
                 return self._client.submit(meta, entry.payload, answer, chunk_bytes=chunk_bytes)

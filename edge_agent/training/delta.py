@@ -7,10 +7,13 @@ import uuid
 
 from alignfed.chunks import sha256_of
 from alignfed.codec import Factors, check_finite, check_manifest, encode, narrow
+from alignfed.error_feedback import encode_with_residual
 from alignfed.errors import RequestInvalid
 from alignfed.layout import tensors_at_rank
-from alignfed.plan import FederationPlan
-from edge_agent.domain import DeltaMeta, GlobalVersion, PreparedDelta
+from alignfed.plan import Encoding, FederationPlan, TensorSpec
+from edge_agent.domain import DeltaMeta, GlobalVersion, PreparedDelta, PreparedResidual
+from edge_agent.outbox.leftovers import Leftovers
+from edge_agent.training.feedback import Owed, pack_residual, read_owed
 from edge_agent.training.trained_part import TrainedPart
 from edge_agent.training.trainer import TrainingResult
 
@@ -37,7 +40,13 @@ def delta_of(local: Factors, base: Factors) -> Factors:
 
 
 def prepare_delta(
-    result: TrainingResult, base: BaseAdapter, plan: FederationPlan, *, sequence: int, rank: int | None = None
+    result: TrainingResult,
+    base: BaseAdapter,
+    plan: FederationPlan,
+    *,
+    sequence: int,
+    rank: int | None = None,
+    leftovers: Leftovers | None = None,
 ) -> PreparedDelta:
     """Form, check and encode the delta of one training result, under a new delta id.
 
@@ -47,6 +56,7 @@ def prepare_delta(
         plan: Its encoding and manifest.
         sequence: The delta's place among the agent's deltas.
         rank: Leading LoRA components that were trained: the delta holds no others. None for all.
+        leftovers: What earlier sparse deltas owe; None to start anew.
 
     Raises:
         RankMismatch: The plan takes no deltas of that rank.
@@ -67,7 +77,7 @@ def prepare_delta(
     part.check_frozen(result.adapter, base.factors)
     for name, factor in delta.items():
         part.zero_frozen(name, factor)  # rounding in the trainer's dtype is no training
-    payload = encode(narrow(delta, tensors), plan.delta_encoding, topk_ratio=plan.topk_ratio)
+    payload, residual = _encoded(narrow(delta, tensors), plan, tensors, leftovers)
     meta = DeltaMeta(
         delta_id=str(uuid.uuid4()),
         sequence=sequence,
@@ -81,4 +91,15 @@ def prepare_delta(
         total_bytes=len(payload),
         sha256=sha256_of(payload),
     )
-    return PreparedDelta(meta=meta, payload=payload)
+    return PreparedDelta(meta=meta, payload=payload, residual=residual)
+
+
+def _encoded(
+    delta: Factors, plan: FederationPlan, tensors: tuple[TensorSpec, ...], leftovers: Leftovers | None
+) -> tuple[bytearray, PreparedResidual | None]:
+    """Return the payload, and in `topk` what it and those before it leave out."""
+    if plan.delta_encoding is not Encoding.TOPK:
+        return encode(delta, plan.delta_encoding), None
+    owed = read_owed(leftovers, plan, tensors) if leftovers is not None else Owed()
+    payload, rest = encode_with_residual(delta, owed.factors, topk_ratio=plan.topk_ratio)
+    return payload, pack_residual(rest, plan, tensors, returned=owed.returned)

@@ -14,6 +14,7 @@ from edge_agent.domain import DeltaState, Receipt
 from edge_agent.outbox.outbox import PAYLOAD_NAME, REJECTED_KEPT, Outbox
 from edge_agent.state import StateDirectory
 from tests.support.prepared_deltas import prepared
+from tests.support.sparse_agent import SparseAgent
 
 PLACES = [place.place for place in places() if re.match(r"(outbox|state|file)\.", place.place)]
 
@@ -36,6 +37,7 @@ def live(root: Path, kept: set[str]) -> None:
     kept.discard(dropped.meta.delta_id)
     crowded.drop_oldest_for(prepared(1))
     crowded.forget_dropped()
+    sparse(root / "sparse")
     outbox = Outbox(root / "outbox")
     fates = (("reject",), ("acknowledge", "reopen", "remove"), ("acknowledge", "remove"))
     for sequence, fate in enumerate(fates):
@@ -53,6 +55,13 @@ def live(root: Path, kept: set[str]) -> None:
     (root / "outbox" / "new" / "leftover").mkdir()
     next((root / "outbox" / "rejected").iterdir()).joinpath(PAYLOAD_NAME).write_bytes(b"leftover")
     Outbox(root / "outbox")
+
+
+def sparse(root: Path) -> None:
+    """Lead sparse deltas through what only they pass: a residual, coming back, a branch that was rolled back."""
+    with SparseAgent(root) as agent:
+        agent.reject(agent.make(), "BASE_VERSION_TOO_OLD")
+        agent.reject(agent.make(), "BASE_VERSION_OTHER_BRANCH")
 
 
 def test_the_life_of_deltas_passes_every_place(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alignfed.errors import RequestInvalid
+from alignfed.settings import warn_of_visible_secrets
 from coordinator.cli.store_place import DEFAULT_DATA_DIR, noted_store_url
 from coordinator.cli.tls import client_tls
 
@@ -109,6 +110,7 @@ def store_options(command: Command) -> Command:
     )
     @functools.wraps(command)
     def with_store(*arguments: Any, store_url: str, data_dir: Path, **options: Any) -> Any:
+        warn_of_visible_secrets(click.get_current_context())
         return command(*arguments, find_store=lambda: store_url or noted_store_url(data_dir), **options)
 
     return with_store

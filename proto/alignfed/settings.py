@@ -20,6 +20,7 @@ from click.core import ParameterSource
 
 from alignfed.errors import AlignFedError, PlanInvalid, RequestInvalid
 from alignfed.logs.setup import logs_json, set_up_logging
+from alignfed.redaction import HIDDEN, hide_query_secrets
 
 __all__ = [
     "ENV_PREFIX",
@@ -33,6 +34,7 @@ __all__ = [
     "print_settings",
     "redact",
     "set_up_logging",
+    "warn_of_visible_secrets",
 ]
 
 logger = logging.getLogger(__name__)
@@ -101,8 +103,15 @@ def _as_text(parameter: click.Parameter, value: object, path: Path) -> object:
 
 
 def redact(value: object) -> str:
-    """Return `value` as text, with the user and password of a URL hidden, whatever characters they contain."""
-    return _URL_PASSWORD.sub(r"\g<scheme>***@", str(value))
+    """Return `value` as text, with the user and passwords of a URL hidden, whatever characters they contain."""
+    return hide_query_secrets(_URL_PASSWORD.sub(rf"\g<scheme>{HIDDEN}@", str(value)))
+
+
+def _redacted_url(value: object) -> str:
+    """Return a URL as `redact` does, and what was meant as one too: without a scheme, all before the host is hidden."""
+    text = redact(value)
+    _, at, place = text.rpartition("@")
+    return f"{HIDDEN}@{place}" if at and "://" not in text else text
 
 
 def describe_settings(context: click.Context) -> str:
@@ -115,19 +124,40 @@ def describe_settings(context: click.Context) -> str:
         value = context.params[name]
         hidden = bool(_SECRET_NAME.search(name)) and value not in (None, "")
         source = context.get_parameter_source(name)
-        shown = "***" if hidden else redact(value)
+        shown = HIDDEN if hidden else _redacted_url(value) if name.endswith("url") else redact(value)
         lines.append(f"  {name} = {shown}  ({_SOURCES.get(source, 'default') if source else 'default'})")
     return "\n".join(lines)
 
 
 def print_settings(context: click.Context) -> None:
-    """Show every setting with its source on stderr, once at start; in a JSON log as one line."""
+    """Show every setting with its source once, on stderr or in the log as one line, and warn of visible secrets."""
+    warn_of_visible_secrets(context)
     said = describe_settings(context)
     if logs_json():
         lines = [line.strip() for line in said.splitlines()]
         logger.info("%s settings", context.command_path, extra={"settings": lines})
         return
     click.echo(f"{context.command_path} settings:\n{said}", err=True)
+
+
+def warn_of_visible_secrets(context: click.Context) -> None:
+    """Warn of a password on the command line, which every user of this machine can read there."""
+    for name, value in context.params.items():
+        visible = isinstance(value, str) and _has_password(value)
+        if visible and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
+            logger.warning(
+                "--%s has a password on the command line, where every user of this machine can read it: give it as "
+                "%s_%s, in a file with --config, or name a file with it in the URL (?password_file=PATH)",
+                option,
+                ENV_PREFIX,
+                name.upper(),
+            )
+
+
+def _has_password(url: str) -> bool:
+    found = _URL_PASSWORD.search(url)
+    return hide_query_secrets(url) != url or (found is not None and ":" in found[0].partition("://")[2])
 
 
 def announce(text: str) -> None:

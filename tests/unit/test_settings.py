@@ -9,7 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from alignfed.errors import PlanInvalid, StoreUnreachable
-from alignfed.settings import config_option, describe_settings, exit_codes, parse_listen, redact
+from alignfed.settings import (
+    config_option,
+    describe_settings,
+    exit_codes,
+    parse_listen,
+    redact,
+    warn_of_visible_secrets,
+)
 
 
 @click.command(context_settings={"auto_envvar_prefix": "ALIGNFED"})
@@ -46,6 +53,40 @@ def test_secrets_are_hidden() -> None:
     assert "hunter2" not in output.split("\n", 1)[1]
     assert redact("redis://:secret@host") == "redis://***@host"
     assert redact("redis://user:se/cr@et@host:6379/0") == "redis://***@host:6379/0"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://x?password=hunter2", "me:hunter2@x:6379", "redis:/me:hunter2@x", "redis://x?a=1&TOKEN=hunter2"]
+)
+def test_secrets_are_hidden_in_what_was_meant_as_a_url(url: str) -> None:
+    output = CliRunner().invoke(command, [], env={"ALIGNFED_STORE_URL": url}).output
+    assert "store_url = " in output
+    assert "hunter2" not in output.split("\n", 1)[1]  # the first line is the command's own
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "warned"),
+    [
+        (["--store-url", "redis://:hunter2@host"], {}, True),
+        (["--store-url", "redis://host?password=hunter2"], {}, True),
+        (["--store-url", "redis://me@host?password_file=/run/p"], {}, False),
+        ([], {"ALIGNFED_STORE_URL": "redis://:hunter2@host"}, False),
+    ],
+)
+def test_a_password_on_the_command_line_is_warned_of(
+    arguments: list[str],
+    environment: dict[str, str],
+    warned: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with caplog.at_level("WARNING"), command.make_context("command", list(arguments)) as context:
+        warn_of_visible_secrets(context)
+    said = " ".join(record.getMessage() for record in caplog.records)
+    assert ("ALIGNFED_STORE_URL" in said and "password_file" in said) is warned
+    assert "hunter2" not in said
 
 
 def test_a_file_with_an_unknown_setting_is_a_usage_error(tmp_path: Path) -> None:

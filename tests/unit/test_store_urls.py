@@ -95,6 +95,11 @@ def test_every_mistake_is_named(url: str, complaint: str) -> None:
         ("redis+sentinel://me:sec/ret@@s1,s2/x?db=1", "redis+sentinel://me:***@s1,s2/x?db=1"),
         ("nonsense", "nonsense"),
         ("ftp://me:secret@x", "ftp://me:***@x"),
+        ("redis:/me:secret@x", "***:***@x"),
+        ("me:secret@x:6379", "***:***@x:6379"),
+        ("redis://x?password=secret&db=1", "redis://x?password=***&db=1"),
+        ("redis://x?sentinel_PASS=secret", "redis://x?sentinel_PASS=***"),
+        ("redis://x?password_file=/run/p", "redis://x?password_file=/run/p"),
     ],
 )
 def test_passwords_are_hidden_in_well_and_malformed_urls(url: str, shown: str) -> None:
@@ -105,6 +110,10 @@ def test_no_error_and_no_representation_shows_a_password() -> None:
     with pytest.raises(RequestInvalid) as refused:
         parse_address("redis://me:hunter2@db:port")
     assert "hunter2" not in refused.value.message
+    for mistake in ("redis://db?password=hunter2", "redis:/me:hunter2@db", "me:hunter2@db:6379", "redis:me:hunter2@db"):
+        with pytest.raises(RequestInvalid) as refused:
+            parse_address(mistake)
+        assert "hunter2" not in refused.value.message, mistake
     assert "hunter2" not in repr(parse_address("redis://me:hunter2@db"))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
 from alignfed.errors import RequestInvalid
+from alignfed.redaction import HIDDEN, hide_query_secrets
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 """How long the server may take to answer, fsync of a 1 MiB part included."""
@@ -88,12 +89,16 @@ class StoreAddress:
 
 
 def redact_url(url: str) -> str:
-    """Return a store URL with its password hidden, for logs; works for malformed URLs too."""
+    """Return a store URL with its passwords hidden, for logs; works for malformed URLs too."""
+    url = hide_query_secrets(url)
     scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
     userinfo, at, place = rest.rpartition("@")
     if not at or ":" not in userinfo:
         return url
-    return f"{scheme}{separator}{userinfo.partition(':')[0]}:***@{place}"
+    user = userinfo.partition(":")[0] if separator else HIDDEN  # without a scheme it may be anything
+    return f"{scheme}{separator}{user}:{HIDDEN}@{place}"
 
 
 def parse_address(url: str) -> StoreAddress:

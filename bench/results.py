@@ -94,11 +94,15 @@ class AgentOutcome:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCost:
-    """What aggregating took in all: real seconds in aggregation and judging, and rows passed through the model."""
+    """What aggregating took in all: real seconds in aggregation and judging, and rows passed through the model.
+
+    `guard_seconds` are those of `seconds` that went into looking at deltas before they were merged.
+    """
 
     seconds: float
     forward_rows: int
     backward_rows: int
+    guard_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,13 +143,13 @@ class Results:
         return self.folder / key.federation / ("_".join(part for part in parts if part) + ".json")
 
 
-def code_digest() -> str:
-    """Return a digest of the aggregation, the policy and the simulator (SHA-256, 12 hex digits)."""
+def code_digest(*more: Path) -> str:
+    """Return a digest of the aggregation, the policy, the simulator and `more` files (SHA-256, 12 hex digits)."""
     algo = Path(coordinator.algo.__path__[0])
     simulator = Path(__file__).parents[1] / "simulator"
     files = [*sorted(algo.rglob("*.py")), Path(str(coordinator.policy.__file__)), *sorted(simulator.glob("*.py"))]
     digest = hashlib.sha256()
-    for file in files:
+    for file in (*files, *more):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -11,6 +11,7 @@ from alignfed.codec import Factors
 from alignfed.errors import CandidateGated
 from alignfed.plan import Buffer, Encoding
 from bench.simulator.probe import CountingProbe, Passes
+from bench.simulator.scenario import PLAIN, Guard, Scenario, Settled, View
 from coordinator import policy
 from coordinator.algo.aggregate import DELTA_FAULTS, aggregate
 from coordinator.algo.judge import Judged
@@ -35,6 +36,7 @@ class ServerSettings:
     server_learning_rate: float
     buffer: Buffer
     probe: Probe | None
+    scenario: Scenario = PLAIN
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +70,10 @@ class SimulatedServer:
         self.serves_average = False
         self.merged_by_agent = dict.fromkeys(agents, 0)
         self.merged: list[MergedDelta] = []
+        self._norms: list[tuple[float, ...]] = []
         self.gated = 0
         self.seconds = 0.0
+        self.guard_seconds = 0.0
         self.training_seconds = 0.0
         self.passes = Passes()
 
@@ -112,8 +116,33 @@ class SimulatedServer:
                 delta.load()  # local training is not the server's time
             self.training_seconds += time.perf_counter() - started
             started = time.perf_counter()
-            self._merge(trained)
+            self._merge_guarded(trained)
             self.seconds += time.perf_counter() - started
+
+    def _merge_guarded(self, deltas: Sequence[DeltaInput]) -> None:
+        for guard in self._settings.scenario.defence.guards:
+            deltas = self._passed(guard, deltas)
+        if deltas:
+            self._merge(deltas)
+
+    def _passed(self, guard: Guard, deltas: Sequence[DeltaInput]) -> Sequence[DeltaInput]:
+        """Return the deltas that a guard lets pass, as it leaves them; the others are settled."""
+        started = time.perf_counter()
+        view = View(
+            head=self.versions[-1],
+            base_factors=lambda base: self.versions[base.number],
+            recent_norms=[size for norms in self._norms for size in norms],
+            merged_by_agent=self.merged_by_agent,
+            merged_ids=lambda: {delta.delta_id for delta in self.merged},
+            probe=self._probe,
+            version_number=self.head + 1,
+        )
+        guarded = guard(deltas, view)
+        self.guard_seconds += time.perf_counter() - started
+        for delta in deltas:
+            if delta.delta_id in guarded.rejected:
+                self._reject([delta], guarded.rejected[delta.delta_id])
+        return guarded.kept
 
     def _merge(self, deltas: Sequence[DeltaInput]) -> None:
         recipe, probe = self._settings.recipe, self._probe()
@@ -122,17 +151,35 @@ class SimulatedServer:
             parent = Parent(adapter=self.versions[-1], average=self.average)
             judged = succeed(parent, aggregated, version_number=self.head + 1, judging=self._judging(probe))
         except DELTA_FAULTS as error:
-            others = [delta for delta in deltas if delta.delta_id != error.metadata.get("delta_id")]
+            culprit = error.metadata.get("delta_id")
+            others = [delta for delta in deltas if delta.delta_id != culprit]
+            self._reject([delta for delta in deltas if delta.delta_id == culprit] or deltas, error.reason)
             if others and len(others) < len(deltas):
                 self._merge(others)
             return
         except CandidateGated:
-            self.gated += 1
+            self._gate(deltas)
             return
         if not judged.verdict.accepted:
-            self.gated += 1
+            self._gate(deltas)
             return
         self._publish(aggregated, judged)
+
+    def _gate(self, deltas: Sequence[DeltaInput]) -> None:
+        """Try again without those that the defence suspects, else give the buffer up."""
+        self.gated += 1
+        suspect = self._settings.scenario.defence.gated
+        others = self._passed(suspect, deltas) if suspect is not None else deltas
+        if others and len(others) < len(deltas):
+            self._merge(others)
+        else:
+            self._reject(others, CandidateGated.reason)
+
+    def _reject(self, deltas: Sequence[DeltaInput], reason: str) -> None:
+        for delta in deltas:
+            self._settings.scenario.told(
+                Settled(agent_id=delta.agent_id, staleness_versions=delta.staleness_versions, reason=reason)
+            )
 
     def _probe(self) -> CountingProbe | None:
         probe = self._settings.probe
@@ -158,6 +205,8 @@ class SimulatedServer:
         )
 
     def _judging(self, probe: CountingProbe | None) -> Judging | None:
+        if not self._settings.scenario.defence.judges:
+            return None
         if probe is None or self._settings.probe is None or self._settings.recipe.calibrate is None:
             return None
         ratio = self._settings.probe.settings.max_loss_increase_ratio
@@ -165,12 +214,22 @@ class SimulatedServer:
 
     def _publish(self, aggregated: Aggregated, judged: Judged) -> None:
         self.versions.append(judged.adapter)
-        self.average, self.serves_average = judged.average, judged.verdict.serve_average
+        self.average = judged.average
+        self.serves_average = judged.verdict.serve_average or not self._settings.scenario.defence.judges
         self._judged = judged.verdict.loss_after
         self._state = aggregated.state
         self.merged += aggregated.deltas
+        norms = tuple(delta.norm for delta in aggregated.deltas)
+        self._norms = [norms, *self._norms][: policy.REFERENCE_VERSIONS]
         for delta in aggregated.deltas:
             self.merged_by_agent[delta.agent_id] += 1
+            self._settings.scenario.told(
+                Settled(
+                    agent_id=delta.agent_id,
+                    staleness_versions=delta.staleness_versions,
+                    coefficient=delta.coefficient,
+                )
+            )
 
     def _input(self, queued: QueuedDelta) -> DeltaInput:
         upload = self._loads[queued.entry_id]

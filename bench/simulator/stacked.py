@@ -43,6 +43,7 @@ class StackedLora:
         self._model.config.use_cache = False
         self._autocast = autocast
         self._fill = self._model.config.eos_token_id or 0
+        self.vocabulary = int(self._model.config.vocab_size)
         self.names = tuple(like)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in like.items()}
         self._sizes = [math.prod(shape) for shape in self.shapes.values()]
@@ -69,14 +70,24 @@ class StackedLora:
             stacked: Adapters, `(adapters, parameters)`; gradients flow to it.
             rows: Each adapter's rows; all have the same number of them.
         """
-        tokens, labels = self._padded([row for share in rows for row in share])
-        logits = self._forward(stacked, tokens)
-        wanted = labels[:, 1:]
-        losses = torch.nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED, reduction="none"
-        ).view(len(rows), -1)
+        logits, wanted = self._predicted(stacked, [row for share in rows for row in share])
+        losses = _token_losses(logits, wanted).view(len(rows), -1)
         scored = (wanted != IGNORED).view(len(rows), -1)
         return losses.sum(dim=1) / scored.sum(dim=1)
+
+    def answers(self, adapter: torch.Tensor, rows: Sequences) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return each row's mean loss over its scored tokens, and whether greedy decoding gives just these; `(rows,)`.
+
+        Args:
+            adapter: One adapter, `(1, parameters)`.
+            rows: Its rows; in each at least one token is scored, and none is unscored after the first that is.
+        """
+        with torch.no_grad():
+            logits, wanted = self._predicted(adapter, rows)
+            scored = wanted != IGNORED
+            losses = _token_losses(logits, wanted).view(wanted.shape).sum(dim=1) / scored.sum(dim=1)
+        # greedy decoding follows the answer as long as each of its tokens is the likeliest after those before it
+        return losses, ((logits.argmax(dim=-1) == wanted) | ~scored).all(dim=1)
 
     def features(self, stacked: torch.Tensor, rows: Sequence[Sequences]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the last hidden states `(rows, length, hidden)` and where there are tokens `(rows, length)`."""
@@ -88,6 +99,11 @@ class StackedLora:
         with self._precision():
             hidden: torch.Tensor = self._model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
         return hidden.float(), mask
+
+    def _predicted(self, stacked: torch.Tensor, rows: Sequences) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits of every token but the first and the labels there, `(rows, length - 1, ...)`."""
+        tokens, labels = self._padded(rows)
+        return self._forward(stacked, tokens)[:, :-1].float(), labels[:, 1:]
 
     def _forward(self, stacked: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         self._set(stacked)
@@ -111,6 +127,12 @@ class StackedLora:
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._autocast)
+
+
+def _token_losses(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none"
+    )
 
 
 class _StackedLinear(torch.nn.Module):

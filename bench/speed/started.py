@@ -12,6 +12,7 @@ import torch
 from alignfed.codec import encode
 from alignfed.errors import CoordinatorUnreachable, LocalProcessFailed
 from alignfed.plan import BaseModel, Calibration, Encoding, FederationPlan, Lora, TensorSpec
+from alignfed.screening import NO_SCREENING
 from bench.processes import processor_seconds, status_bytes
 from bench.speed.identities import Identities
 from bench.speed.profiles import profiled
@@ -121,6 +122,7 @@ def plan_of(parameters: int) -> FederationPlan:
         federation=FEDERATION,
         base_model=BaseModel(name="none", digest="0" * 64),
         lora=Lora(rank=RANK, target_modules=("q_proj",)),
+        screening=NO_SCREENING,  # the same few payloads are sent again and again
         calibration=Calibration(fit_rows=0, judge_rows=0),
         tensors=(
             TensorSpec(name="layer.q_proj.lora_A.weight", shape=(RANK, width)),

@@ -107,6 +107,8 @@ def _waiting(delta: DeltaView, federation: FederationView) -> list[Fact]:
 
 def _next_of(place: QueuePlaceView, federation: FederationView) -> str:
     name, buffer = federation.plan.federation, federation.plan.buffer
+    if federation.head.hold_reason:
+        return f"nothing is merged, because {federation.head.hold_reason}. Go on with `alignfed resume {name}`"
     if federation.head.paused:
         return f"nothing is merged while the federation is paused: go on with `alignfed resume {name}`"
     if place.attempts:
@@ -194,7 +196,8 @@ def _alignment(group: GroupRecord | None) -> str:
 
 
 def _norm(merge: MergeRecord, part: MergedDelta) -> str:
-    return f"{part.norm:.4g}; the median of the merge is {statistics.median(it.norm for it in merge.deltas):.4g}"
+    text = f"{part.norm:.4g}; the median of the merge is {statistics.median(it.norm for it in merge.deltas):.4g}"
+    return text if part.clip == 1.0 else f"{text}; shortened to {part.clip:.3g} of it (screening.clip_norm_ratio)"
 
 
 def _agreement(cosine: float) -> str:

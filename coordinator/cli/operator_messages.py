@@ -39,7 +39,12 @@ def version_id_of(message: pb.VersionId) -> VersionId:
 
 def head_of(message: pb.HeadStatus) -> Head:
     """Return a federation's state."""
-    return Head(id=version_id_of(message.head), oldest_retained=message.oldest_retained_number, paused=message.paused)
+    return Head(
+        id=version_id_of(message.head),
+        oldest_retained=message.oldest_retained_number,
+        paused=message.paused,
+        hold_reason=message.hold_reason,
+    )
 
 
 def federation_of(message: operator_pb.GetFederationResponse) -> FederationView:
@@ -138,6 +143,7 @@ def _merged_delta_of(message: operator_pb.MergedDelta) -> MergedDelta:
         coefficient=message.coefficient,
         cosine=message.cosine,
         norm=message.norm,
+        clip=message.clip if message.HasField("clip") else 1.0,
     )
 
 

@@ -24,6 +24,9 @@ def status_command(federation: str | None, connect: Connect, json_wanted: bool) 
             [newest, *_] = client.versions(federation, limit=1)
             click.echo(facts([*_facts(views[0]), ("calibration loss", newest.calibration_loss)]))
             click.echo(f"{'published'.ljust(16)}  {ago(newest.created_at)}")
+            if views[0].head.hold_reason:
+                click.echo(f"{'on hold because'.ljust(16)}  {views[0].head.hold_reason}")
+                click.echo(f"{''.ljust(16)}  go on with `alignfed resume {federation}`")
         elif views:
             header = ["federation", "version", "queue", "claimed", "dead letters", "agents", "merging"]
             click.echo(aligned(header, [[value for _, value in _facts(view)[:7]] for view in views]))
@@ -38,6 +41,7 @@ def summary(view: FederationView) -> dict[str, object]:
         "head": {"epoch": view.head.id.epoch, "number": view.head.id.number, "digest": view.head.id.digest},
         "oldest_retained": view.head.oldest_retained,
         "paused": view.head.paused,
+        "hold_reason": view.head.hold_reason,
         "queued": view.queued,
         "pending": view.pending,
         "dead": view.dead,
@@ -54,5 +58,5 @@ def _facts(view: FederationView) -> list[tuple[str, object]]:
         ("claimed", view.pending),
         ("dead letters", view.dead),
         ("agents", view.agents),
-        ("merging", "paused" if view.head.paused else "yes"),
+        ("merging", "on hold" if view.head.hold_reason else "paused" if view.head.paused else "yes"),
     ]

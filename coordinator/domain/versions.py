@@ -124,8 +124,12 @@ def version_values(version: VersionRecord) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The newest version, and the smallest number whose adapter is still retained."""
+    """The newest version, and the smallest number whose adapter is still retained.
+
+    `hold_reason` says why merging was paused by itself; empty when an operator paused it, and while it is not paused.
+    """
 
     id: VersionId
     oldest_retained: int
     paused: bool = False
+    hold_reason: str = ""

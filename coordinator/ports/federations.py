@@ -29,6 +29,9 @@ class Federations(Protocol):
         """Return all names, sorted."""
         ...
 
-    async def set_paused(self, federation: str, paused: bool) -> None:
-        """Stop or start merging, and announce the head. Idempotent."""
+    async def set_paused(self, federation: str, paused: bool, *, reason: str = "") -> None:
+        """Stop or start merging, and announce the head. Idempotent.
+
+        `reason` says why it is stopped where no operator stopped it; heads hold it until merging is started again.
+        """
         ...

@@ -9,20 +9,14 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from alignfed import failpoints
-from alignfed.codec import Factors
-from alignfed.errors import CandidateGated, Rejected
+from alignfed.errors import CandidateGated
 from alignfed.plan import FederationPlan
 from alignfed.tracing.spans import annotate, span
 from coordinator.algo import succession
-from coordinator.algo.aggregate import DELTA_FAULTS, aggregate
-from coordinator.algo.align.alignment import Align, Alignment, leave_alone
-from coordinator.algo.grouping import VersionGroup
+from coordinator.algo.aggregate import DELTA_FAULTS
 from coordinator.algo.judge import Judged, Verdict
-from coordinator.algo.recipes.requirements import recipe_of
-from coordinator.algo.succession import Judging, succeed
-from coordinator.algo.values import Aggregated, AggregationInput
+from coordinator.algo.values import Aggregated
 from coordinator.domain import (
-    AdapterKind,
     Commit,
     CommitOutcome,
     MergeRecord,
@@ -32,22 +26,33 @@ from coordinator.domain import (
     VersionKind,
     VersionRecord,
 )
+from coordinator.worker.candidates import Candidates
 from coordinator.worker.context import WorkerContext
-from coordinator.worker.intake import Intake, take_in
+from coordinator.worker.gate import Gate, jump
+from coordinator.worker.intake import Intake, refusing, take_in
 from coordinator.worker.merge_log import log_published, log_rejected
 from coordinator.worker.metrics import MergeTimes
 from coordinator.worker.outliers import without_outliers
 from coordinator.worker.parents import Parent, Parents
-from coordinator.worker.payloads import fetch_adapter, store_adapter
+from coordinator.worker.payloads import store_adapter
 from coordinator.worker.probes import Probe
+from coordinator.worker.screens import Screens
 from coordinator.worker.server_state import store_state
-from coordinator.worker.tracing import STEPS, annotate_published, step_spans, traced_alignment
+from coordinator.worker.tracing import STEPS, annotate_published
 
 log = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A candidate that may be published."""
+
+    aggregated: Aggregated
+    judged: Judged
+
+
 class Aggregator:
-    """Runs merges of one federation; keeps nothing between them but the head and its loss, to save reading and judging.
+    """Runs merges of one federation; keeps between them the head and its loss, and what screening and gate remember.
 
     Args:
         context: This process's resources.
@@ -60,15 +65,12 @@ class Aggregator:
         self._clock = context.clock
         self._metrics = context.metrics
         self._plan = plan
-        self._probe = probe
         self._tracer = context.tracer
         self._signer = context.signer
-        recipe = traced_alignment(recipe_of(plan), context.tracer)
-        if recipe.align is not leave_alone:
-            recipe = dataclasses.replace(recipe, align=self._timed_alignment(recipe.align))
-        self._recipe = recipe
         self._parents = Parents(context.store, plan)
-        self._judged: dict[str, float] = {}
+        self._candidates = Candidates(context, plan, probe)
+        self._screens = Screens(plan, probe, self._candidates, context.metrics)
+        self._gate = Gate(context, plan, self._candidates)
 
     async def prepare(self, head: VersionId) -> None:
         """Bring the head into memory. Before an attempt is counted: damage in the store is not the deltas' fault.
@@ -100,75 +102,79 @@ class Aggregator:
                 max_ratio=self._plan.aggregation.max_delta_norm_ratio,
                 observe=self._metrics.delta_norm.labels(self._plan.federation).observe,
             )
+        with self._timed("screen"):
+            intake = await self._screens.screen(intake, parent)
         await self._reject(intake.rejections, token)
+        intake = dataclasses.replace(intake, rejections=())
         if intake.lost:
             await self._store.deltas.disown(self._plan.federation, token, intake.lost, at=self._clock.now())
         if not intake.accepted:
             annotate(outcome="rejected")
-            return
-        try:
-            with self._timed("aggregate"):
-                aggregated = await self._aggregate(intake, parent)
-            with self._timed("judge"):
-                judged = await asyncio.to_thread(self._judge, aggregated, parent)
-        except DELTA_FAULTS as error:
-            await self._merge_without_culprit(intake, error, token=token)
-            return
-        except CandidateGated as error:
-            await self._gate(intake, error.message, token)
-            return
-        if not judged.verdict.accepted:
-            await self._gate(intake, _jump(judged), token)
-            return
+        merged = await self._merge(intake, parent, token) if intake.accepted else ()
+        self._screens.settled([queued.delta.delta_id for queued in merged])
+
+    async def _merge(self, intake: Intake, parent: Parent, token: int) -> tuple[QueuedDelta, ...]:
+        """Publish a version of what is left once those are left out that cannot be in it, and return its deltas.
+
+        Whoever is left out is rejected before the version is published, so that a crash in between leaves nobody both
+        rejected and merged.
+        """
+        left_out: tuple[Rejection, ...] = ()
+        tries_left = self._plan.screening.gate_tries
+        while True:
+            intake, made = await self._make(intake, parent, token)
+            if not isinstance(made, CandidateGated):
+                break
+            fewer = await self._gate.without_suspects(intake, parent, made) if tries_left else None
+            if fewer is None:
+                annotate(outcome="gated", reason=made.reason)
+                await self._reject([*left_out, *refusing(intake, self._gate.refusals(intake, made)).rejections], token)
+                await self._gate.shut(made)
+                return ()
+            tries_left -= 1
+            left_out += fewer.rejections
+            intake = dataclasses.replace(fewer, rejections=())
+        await self._reject(left_out, token)
+        if made is None:
+            annotate(outcome="rejected")
+            return ()
         with self._timed("publish"):
-            version, outcome = await self._publish(intake, parent, aggregated, judged, token=token)
+            version, outcome = await self._publish(intake, parent, made, token=token)
+        self._gate.opened()
         annotate_published(version, outcome)
         log_published(self._plan.federation, version, outcome)
+        return intake.accepted
 
-    async def _aggregate(self, intake: Intake, parent: Parent) -> Aggregated:
-        federation = self._plan.federation
-        loop = asyncio.get_running_loop()
-        number = parent.record.id.number + 1
+    async def _make(self, intake: Intake, parent: Parent, token: int) -> tuple[Intake, Made | CandidateGated | None]:
+        """Make a candidate, rejecting deltas that the method refuses until it has none of them.
 
-        async def fetch_base(base: VersionId) -> Factors:
-            record = await self._store.versions.get(federation, base.number)
-            return await fetch_adapter(self._store.blobs, record.blob(AdapterKind.TRAINING), self._plan)
-
-        def base_factors(base: VersionId) -> Factors:  # called from the aggregating thread
-            return asyncio.run_coroutine_threadsafe(fetch_base(base), loop).result()
-
-        inputs = AggregationInput(
-            head=parent.factors.adapter,
-            deltas=intake.inputs,
-            merged_by_agent=intake.merged_by_agent,
-            base_factors=base_factors,
-            server_learning_rate=self._plan.aggregation.server_learning_rate,
-            probe=self._probe.for_version(number) if self._probe else None,
-            version_number=number,
-            state=parent.state,
-        )
-        aggregated = await asyncio.to_thread(aggregate, inputs, self._recipe, step_spans(self._tracer))
-        await failpoints.hit_async("merge.aggregated")
-        return aggregated
-
-    def _judge(self, aggregated: Aggregated, parent: Parent) -> Judged:
-        number = parent.record.id.number + 1
-        judging = None
-        if self._probe is not None and self._probe.can_judge:
-            judging = Judging(
-                probe=self._probe.for_version(number),
-                loss_before=self._judged.get(parent.record.id.digest),
-                max_loss_increase_ratio=self._plan.calibration.max_loss_increase_ratio,
-            )
-        judged = succeed(parent.factors, aggregated, version_number=number, judging=judging)
-        if judged.verdict.loss_before is not None:
-            self._judged = {parent.record.id.digest: judged.verdict.loss_before}
-        return judged
+        Returns:
+            What is left, and what came of it: the candidate, why it may not be published, or None with nothing left.
+        """
+        while intake.accepted:
+            try:
+                with self._timed("aggregate"):
+                    aggregated = await self._candidates.aggregate(intake, parent)
+                with self._timed("judge"):
+                    judged = await asyncio.to_thread(self._candidates.judge, aggregated, parent)
+            except DELTA_FAULTS as error:
+                guilty = error.metadata.get("delta_id", "")
+                fewer = refusing(intake, {guilty: error})
+                if not fewer.rejections:
+                    raise
+                await self._reject(fewer.rejections, token)
+                intake = dataclasses.replace(fewer, rejections=())
+            except CandidateGated as error:
+                return intake, error
+            else:
+                made = Made(aggregated=aggregated, judged=judged)
+                return intake, made if judged.verdict.accepted else CandidateGated(jump(judged))
+        return intake, None
 
     async def _publish(
-        self, intake: Intake, parent: Parent, aggregated: Aggregated, judged: Judged, *, token: int
+        self, intake: Intake, parent: Parent, made: Made, *, token: int
     ) -> tuple[VersionRecord, CommitOutcome]:
-        plan = self._plan
+        plan, aggregated, judged = self._plan, made.aggregated, made.judged
         await failpoints.hit_async("merge.judged")
         with span(self._tracer, "store version"):
             version = await self._store_version(parent, aggregated, judged, token=token)
@@ -184,9 +190,7 @@ class Aggregator:
             outcome = await self._store.versions.commit(commit)
             if outcome is CommitOutcome.ALREADY:  # its children name the manifest that is published, not one like it
                 version = await self._store.versions.get(plan.federation, version.id.number)
-        loss = judged.verdict.loss_after
-        if loss is not None:
-            self._judged = {version.id.digest: loss}
+        self._candidates.published(version.id, judged.verdict.loss_after)
         factors = succession.Parent(adapter=judged.adapter, average=judged.average)
         self._parents.keep(version, parent=parent, factors=factors, state=aggregated.state)
         self._observe(intake, version, outcome)
@@ -194,7 +198,7 @@ class Aggregator:
 
     def _record(self, aggregated: Aggregated, verdict: Verdict) -> MergeRecord:
         return MergeRecord(
-            recipe=self._recipe.name,
+            recipe=self._plan.aggregation.recipe,
             server_learning_rate=self._plan.aggregation.server_learning_rate * verdict.step_scale,
             deltas=aggregated.deltas,
             groups=aggregated.groups,
@@ -236,25 +240,6 @@ class Aggregator:
         )
         self._metrics.observe_merge(self._plan.federation, version.merge, times, outcome)
 
-    async def _merge_without_culprit(self, intake: Intake, error: Rejected, *, token: int) -> None:
-        """Reject the delta that the method refused, then merge the others."""
-        culprit = error.metadata.get("delta_id")
-        guilty = [queued for queued in intake.accepted if queued.delta.delta_id == culprit]
-        if not guilty:
-            raise error
-        await self._reject([Rejection(queued=q, reason=error.reason, detail=error.message) for q in guilty], token)
-        others = [queued for queued in intake.accepted if queued.delta.delta_id != culprit]
-        if others:
-            await self.merge(others, token=token)
-
-    async def _gate(self, intake: Intake, detail: str, token: int) -> None:
-        annotate(outcome="gated", reason=CandidateGated.reason)
-        log.warning("candidate not published", extra={"federation": self._plan.federation, "detail": detail})
-        self._metrics.merges.labels(self._plan.federation, "gated").inc()
-        await self._reject(
-            [Rejection(queued=q, reason=CandidateGated.reason, detail=detail) for q in intake.accepted], token
-        )
-
     async def _reject(self, rejections: Sequence[Rejection], token: int) -> None:
         if not rejections:
             return
@@ -262,19 +247,6 @@ class Aggregator:
         log_rejected(rejections)
         for rejection in rejections:
             self._metrics.rejected.labels(self._plan.federation, rejection.reason).inc()
-
-    def _timed_alignment(self, align: Align) -> Align:
-        """Return the alignment, noting how long it takes for each stale group; the method itself knows no clock."""
-        duration = self._metrics.alignment_duration.labels(self._plan.federation)
-
-        def timed(inputs: AggregationInput, group: VersionGroup) -> Alignment:
-            started = self._clock.monotonic()
-            alignment = align(inputs, group)
-            if not group.fresh:
-                duration.observe(self._clock.monotonic() - started)
-            return alignment
-
-        return timed
 
     @contextlib.contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -285,11 +257,3 @@ class Aggregator:
         finally:
             elapsed = self._clock.monotonic() - started
             self._metrics.merge_duration.labels(self._plan.federation, stage).observe(elapsed)
-
-
-def _jump(judged: Judged) -> str:
-    before, after = judged.verdict.loss_before, judged.verdict.loss_after
-    return (
-        f"calibration loss would jump from {before:.4f} to {after:.4f} even at a quarter of the step: "
-        "lower aggregation.server_learning_rate or training.learning_rate, or look at these agents' data"
-    )

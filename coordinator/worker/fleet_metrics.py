@@ -49,7 +49,9 @@ class FleetMetrics:
         self._gauges: list[Gauge] = []
         self._shown: dict[tuple[str, Gauge], set[tuple[str, ...]]] = {}
         self.lease_epoch = gauge("lease_epoch", "Fencing token of the lease held.")
-        self.paused = gauge("federation_paused", "Whether an operator has paused merging: 1 or 0.")
+        self.paused = gauge("federation_paused", "Whether merging is paused, by an operator or by itself: 1 or 0.")
+        self.held = gauge("federation_held", "Whether merging was paused by itself, see `alignfed status`: 1 or 0.")
+        self.suspected = gauge("suspected_agents", "Agents whose deltas screening rejects as against calibration rows.")
         self.buffer_size = gauge("buffer_size_deltas", "Deltas that fill a merge's buffer.")
         self.queue = gauge("queue_deltas", "Deltas accepted and not settled.")
         self.pending = gauge("queue_pending_deltas", "Of those, claimed by the worker.")
@@ -98,6 +100,7 @@ class FleetMetrics:
         self.dead.labels(federation).set(depth.dead)
         self.version.labels(federation).set(head.id.number)
         self.paused.labels(federation).set(head.paused)
+        self.held.labels(federation).set(bool(head.hold_reason))
 
     def set_calibration_loss(self, federation: str, loss: float | None) -> None:
         """Show the head's calibration loss, or none when it was not judged."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import TypeVar
 
 from alignfed.errors import AgentRevoked, BaseVersionOtherBranch, BaseVersionTooOld, Rejected, StoreCorrupt
 from alignfed.plan import FederationPlan
@@ -17,6 +18,8 @@ from coordinator.worker.merge_log import ids
 from coordinator.worker.payloads import fetch
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DECODED_CACHE_BYTES = 512 << 20
 """Deltas of one merge are kept decoded if they need no more together; see `coordinator.worker.held_deltas`."""
@@ -38,6 +41,28 @@ class Intake:
     lost: tuple[QueuedDelta, ...]
     bases_published_at: tuple[float, ...]
     merged_by_agent: dict[str, int]
+
+
+def refusing(intake: Intake, refused: Mapping[str, Rejected]) -> Intake:
+    """Return the intake with some accepted deltas, by their ids, among its rejections; itself when there are none."""
+    if not refused:
+        return intake
+    fits = [queued.delta.delta_id not in refused for queued in intake.accepted]
+    errors = [(queued, refused[queued.delta.delta_id]) for queued in _where([not fit for fit in fits], intake.accepted)]
+    return dataclasses.replace(
+        intake,
+        accepted=_where(fits, intake.accepted),
+        inputs=_where(fits, intake.inputs),
+        bases_published_at=_where(fits, intake.bases_published_at),
+        rejections=(
+            *intake.rejections,
+            *(Rejection(queued=queued, reason=error.reason, detail=error.message) for queued, error in errors),
+        ),
+    )
+
+
+def _where(fits: Sequence[bool], values: Sequence[T]) -> tuple[T, ...]:
+    return tuple(value for fit, value in zip(fits, values, strict=True) if fit)
 
 
 async def take_in(store: Store, plan: FederationPlan, head: Head, deltas: Sequence[QueuedDelta]) -> Intake:

@@ -21,7 +21,10 @@ MERGE_OUTCOMES = ("committed", "gated", "conflict", "fenced", "already", "failed
 LET_GO_KINDS = (*(field.name for field in dataclasses.fields(Trimmed)), "payloads")
 """What retention bounds."""
 
-MERGE_STAGES = ("take_in", "aggregate", "judge", "publish")
+MERGE_STAGES = ("take_in", "screen", "aggregate", "judge", "publish")
+
+COSINE_BUCKETS = (-1.0, -0.2, -0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1, 0.2, 1.0)
+"""Of single deltas with a noisy gradient: small, and often below zero for honest agents too."""
 
 _NORM_BUCKETS = (0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 3, 10, 100)
 _SECONDS_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
@@ -67,6 +70,17 @@ class WorkerMetrics:
             buckets=_NORM_BUCKETS,
             registry=registry,
         )
+        self.clipped = counter("deltas_clipped", "Merged deltas that were shortened because they were long.")
+        self.gate_retries = counter(
+            "gate_retries", "Merges tried again without suspects because their candidate could not be published."
+        )
+        self.screening_cosine = Histogram(
+            "alignfed_screening_cosine_ratio",
+            "Cosine between a delta and the direction in which the calibration loss falls at its base version.",
+            ["federation", "staleness"],
+            buckets=COSINE_BUCKETS,
+            registry=registry,
+        )
         self.store = StoreMetrics(registry)
         self.fleet = FleetMetrics(registry)
         self._merged = MergeMetrics(registry)
@@ -76,4 +90,5 @@ class WorkerMetrics:
     ) -> None:
         """Record one published merge."""
         self.merges.labels(federation, outcome.value).inc()
+        self.clipped.labels(federation).inc(sum(delta.clip < 1.0 for delta in record.deltas))
         self._merged.observe(federation, record, times)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from alignfed.errors import DeltaNormTooLarge
 from coordinator import policy
 from coordinator.algo.values import norm_of
-from coordinator.domain import Rejection
-from coordinator.worker.intake import Intake
-
-T = TypeVar("T")
+from coordinator.worker.intake import Intake, refusing
 
 
 async def without_outliers(
@@ -37,23 +32,13 @@ async def without_outliers(
     for size in norms:
         if math.isfinite(size):
             observe(size / bound)
-    fits = [size <= bound for size in norms]
-    outliers = [
-        Rejection(queued=queued, reason=DeltaNormTooLarge.reason, detail=_detail(size, bound, max_ratio))
-        for queued, size in zip(intake.accepted, norms, strict=True)
+    sizes = zip(intake.accepted, norms, strict=True)
+    outliers = {
+        queued.delta.delta_id: DeltaNormTooLarge(_detail(size, bound, max_ratio))
+        for queued, size in sizes
         if size > bound
-    ]
-    return dataclasses.replace(
-        intake,
-        accepted=_where(fits, intake.accepted),
-        inputs=_where(fits, intake.inputs),
-        bases_published_at=_where(fits, intake.bases_published_at),
-        rejections=(*intake.rejections, *outliers),
-    )
-
-
-def _where(fits: Sequence[bool], values: Sequence[T]) -> tuple[T, ...]:
-    return tuple(value for fit, value in zip(fits, values, strict=True) if fit)
+    }
+    return refusing(intake, outliers)
 
 
 def _detail(size: float, bound: float, max_ratio: float) -> str:

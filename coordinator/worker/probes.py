@@ -26,11 +26,27 @@ class Probe:
     model: CalibrationModel
     rows: tuple[CalibrationRow, ...]
     settings: Calibration
+    reference_rows: int = 0
 
     @property
     def can_judge(self) -> bool:
         """Whether there are rows to judge candidates by."""
         return self.settings.judge_rows > 0
+
+    @property
+    def can_reference(self) -> bool:
+        """Whether there are rows that do not judge, to take reference directions on."""
+        return len(self.rows) > self.settings.judge_rows
+
+    def reference_for(self, number: int) -> CalibrationProbe:
+        """Return a probe whose fit rows give the reference direction of version `number`; they rotate as others do."""
+        split = split_rows(
+            self.rows,
+            fit_rows=min(self.reference_rows, len(self.rows) - self.settings.judge_rows),
+            judge_rows=self.settings.judge_rows,
+            version_number=number,
+        )
+        return self.model.probe(dataclasses.replace(split, judge=()))
 
     def for_version(self, number: int) -> CalibrationProbe:
         """Return the probe for the merge that makes version `number`."""
@@ -81,6 +97,11 @@ class Probes:
         model = CalibrationModel(
             directory, plan.lora, sequence_length=plan.calibration.sequence_length, threads=self._threads
         )
-        probe = Probe(model=model, rows=rows, settings=plan.calibration)
+        probe = Probe(
+            model=model,
+            rows=rows,
+            settings=plan.calibration,
+            reference_rows=plan.screening.reference_rows,
+        )
         probe.for_version(0)  # too few rows are found out now, not at the first merge
         return probe

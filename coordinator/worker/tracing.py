@@ -15,6 +15,7 @@ from coordinator.domain import CommitOutcome, QueuedDelta, VersionRecord
 
 STEPS = {
     "take_in": "load deltas",
+    "screen": "screen deltas",
     "aggregate": "aggregate",
     "judge": "judge candidate",
     "publish": "publish version",

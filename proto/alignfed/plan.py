@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from alignfed.errors import PlanInvalid
 from alignfed.plain import PlainValueError, from_plain
+from alignfed.screening import Screening
 
 FEDERATION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -180,6 +181,7 @@ class FederationPlan:
     buffer: Buffer = Buffer()
     aggregation: Aggregation = Aggregation()
     calibration: Calibration = Calibration()
+    screening: Screening = Screening()
     limits: Limits = Limits()
     retention: Retention = Retention()
     tensors: tuple[TensorSpec, ...] = ()
@@ -266,6 +268,7 @@ class FederationPlan:
                 c.max_loss_increase_ratio,
                 _positive(c.max_loss_increase_ratio),
             ),
+            *self.screening.rules(),
             ("limits.chunk_bytes must be 1024 to 1048576", s.chunk_bytes, KIB <= s.chunk_bytes <= KIB * KIB),
             ("limits.max_queue_deltas must be at least buffer.size and at most 1000000000", s.max_queue_deltas,
              self.buffer.size <= s.max_queue_deltas <= MOST_KEPT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -22,6 +23,7 @@ from alignfed.plan import (
     TensorSpec,
     Training,
 )
+from alignfed.screening import Screening
 from alignfed.v1 import types_pb2 as pb
 
 MAX_TENSORS = 32_768
@@ -115,6 +117,7 @@ def plan_to_proto(plan: FederationPlan) -> pb.FederationPlan:
             sequence_length=c.sequence_length,
             max_loss_increase_ratio=c.max_loss_increase_ratio,
         ),
+        screening=_screening_to_proto(plan.screening),
         limits=pb.Limits(
             chunk_bytes=s.chunk_bytes,
             max_queue_deltas=s.max_queue_deltas,
@@ -123,6 +126,17 @@ def plan_to_proto(plan: FederationPlan) -> pb.FederationPlan:
         retention=_retention_to_proto(plan.retention),
         tensors=tensors_to_proto(plan.tensors),
     )
+
+
+def _screening_to_proto(screening: Screening) -> pb.ScreeningConfig:
+    return pb.ScreeningConfig(**dataclasses.asdict(screening))
+
+
+def _screening_from_proto(message: pb.FederationPlan) -> Screening:
+    """Return what is kept out of merges: the defaults, where the peer is older than such settings."""
+    if not message.HasField("screening"):
+        return Screening()
+    return Screening(**{field.name: getattr(message.screening, field.name) for field in dataclasses.fields(Screening)})
 
 
 def _retention_to_proto(kept: Retention) -> pb.Retention:
@@ -195,6 +209,7 @@ def plan_from_proto(message: pb.FederationPlan) -> FederationPlan:
                 sequence_length=m.calibration.sequence_length,
                 max_loss_increase_ratio=m.calibration.max_loss_increase_ratio,
             ),
+            "screening": _screening_from_proto(m),
             "limits": Limits(
                 chunk_bytes=m.limits.chunk_bytes,
                 max_queue_deltas=m.limits.max_queue_deltas,

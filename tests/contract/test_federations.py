@@ -154,3 +154,14 @@ async def test_every_question_about_an_unknown_federation_is_refused(store: Stor
     ):
         with pytest.raises(UnknownFederation, match=name):
             await question
+
+
+async def test_the_reason_of_a_hold_shows_at_the_head_until_merging_goes_on(store: Store) -> None:
+    name = (await seed_federation(store)).federation
+    assert (await store.versions.head(name)).hold_reason == ""
+    await store.federations.set_paused(name, True, reason="nothing could be published: ünicode")
+    assert (await store.versions.head(name)).hold_reason == "nothing could be published: ünicode"
+    await store.federations.set_paused(name, True)
+    assert (await store.versions.head(name)).hold_reason == ""
+    await store.federations.set_paused(name, False, reason="a reason to go on is no reason of a hold")
+    assert (await store.versions.head(name)).hold_reason == ""

@@ -22,6 +22,7 @@ from alignfed.chunks import sha256_of
 from alignfed.codec import Factors, encode
 from alignfed.exposition import new_registry
 from alignfed.plan import Aggregation, Calibration, Encoding, FederationPlan
+from alignfed.screening import NO_SCREENING
 from alignfed.v1 import agent_service_pb2 as pb
 from alignfed.v1 import types_pb2
 from coordinator.backends.embedded import EmbeddedValkey
@@ -38,6 +39,7 @@ from coordinator.worker.context import WorkerContext
 from coordinator.worker.loop import Worker
 from coordinator.worker.metrics import WorkerMetrics
 from coordinator.worker.probes import Probes
+from tests.integration import test_worker_screening as screening
 from tests.service import test_operating_metrics as elsewhere
 from tests.service import test_pace as pace
 from tests.support.metric_labels import values_of
@@ -55,13 +57,18 @@ NAN_BF16 = b"\xff\x7f"
 ROWS = "".join(f'{{"prompt": "{i} plus {i} is ", "completion": "{2 * i}"}}\n' for i in range(6)).encode()
 
 MOVED_ELSEWHERE = {
+    "alignfed_federation_held": (
+        screening.test_merge_after_merge_that_comes_to_nothing_puts_the_federation_on_hold_until_it_is_resumed
+    ),
+    "alignfed_gate_retries_total": screening.test_a_bad_delta_costs_its_buffer_nothing_when_the_gate_tries_again,
+    "alignfed_suspected_agents": screening.test_an_agent_that_turns_its_deltas_round_is_found_out_and_all_others_merge,
     "alignfed_tls_certificate_expiry_timestamp_seconds": (
         elsewhere.test_the_first_certificate_of_the_chain_to_expire_counts
     ),
     "alignfed_paced_answers_total": pace.test_a_long_queue_asks_agents_to_come_back_later,
     "alignfed_uploads_averted_total": pace.test_a_delta_that_will_be_too_old_at_its_turn_is_not_wanted,
 }
-"""Metrics that cannot move in this run, which has neither TLS nor a long queue, and the tests that move them."""
+"""Metrics that cannot move in this run, which has no TLS, long queue or attacker, and the tests that move them."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -168,6 +175,7 @@ def plan_of(model_dir: Path) -> FederationPlan:
     return tiny_plan(
         model_dir,
         aggregation=Aggregation(recipe="alignfed-paper"),
+        screening=dataclasses.replace(NO_SCREENING, clip_norm_ratio=1.0, reference_rows=2, max_suspicion=100.0),
         calibration=Calibration(fit_rows=2, judge_rows=2, sequence_length=32, max_loss_increase_ratio=10.0),
     )
 

@@ -21,6 +21,7 @@ from alignfed.chunks import cut, sha256_of
 from alignfed.layout import layout_of
 from alignfed.plan import BaseModel, Calibration, Encoding, FederationPlan, Limits, Lora, Retention, TensorSpec
 from alignfed.plan_proto import ENCODING_TO_PROTO, tensors_to_proto
+from alignfed.screening import NO_SCREENING
 from alignfed.v1 import agent_service_pb2 as agent_pb
 from alignfed.v1 import operator_service_pb2 as operator_pb
 from alignfed.v1 import types_pb2 as pb
@@ -47,6 +48,7 @@ def wire_plan(
         base_model=BaseModel(name="tiny", digest=BASE_MODEL_DIGEST),
         lora=Lora(rank=2, target_modules=("q_proj",)),
         calibration=calibration,
+        screening=NO_SCREENING,
         limits=Limits(chunk_bytes=chunk_bytes, max_queue_deltas=max_queue_deltas),
         retention=retention,
         tensors=(

@@ -13,7 +13,7 @@ from typing import Any
 
 from coordinator.backends.redis.versions import RedisVersions
 from coordinator.domain import Commit, CommitOutcome
-from coordinator.worker import aggregator
+from coordinator.worker import candidates
 from coordinator.worker.process import WorkerConfig, run
 
 LEASE_SECONDS = 1.0
@@ -27,7 +27,7 @@ def stop_here(point: str) -> None:
 
 def arm(point: str) -> None:
     """Put the stop where it was asked for."""
-    real_aggregate, real_commit = aggregator.aggregate, RedisVersions.commit
+    real_aggregate, real_commit = candidates.aggregate, RedisVersions.commit
 
     def stopping_aggregate(*arguments: Any) -> Any:
         stop_here(point)
@@ -42,7 +42,7 @@ def arm(point: str) -> None:
         return outcome
 
     if point == "aggregate":
-        aggregator.aggregate = stopping_aggregate
+        candidates.aggregate = stopping_aggregate
     elif point != "never":
         RedisVersions.commit = stopping_commit  # type: ignore[method-assign]
 

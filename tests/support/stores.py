@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from alignfed.chunks import sha256_of
 from alignfed.plan import BaseModel, Buffer, Encoding, FederationPlan, Limits, Lora, Retention, TensorSpec
+from alignfed.screening import NO_SCREENING
 from coordinator.backends.memory import MemoryStore
 from coordinator.domain import (
     AgentRecord,
@@ -60,6 +61,7 @@ def new_plan(
         base_model=BaseModel(name="tiny", digest="ab" * 32),
         lora=Lora(rank=2, target_modules=("q_proj",)),
         buffer=Buffer(size=buffer_size),
+        screening=NO_SCREENING,
         limits=Limits(chunk_bytes=PART_BYTES, max_queue_deltas=max_queue_deltas),
         retention=retention,
         tensors=(TensorSpec(name="q_proj.lora_A.weight", shape=(2, 8)),),

@@ -12,6 +12,7 @@ import torch
 from alignfed.base_model import digest_of
 from alignfed.codec import Factors
 from alignfed.plan import BaseModel, Buffer, Calibration, FederationPlan, Limits, Lora, TensorSpec, Training
+from alignfed.screening import NO_SCREENING
 from tests.support.tiny_model import TINY_LORA_MODULES
 
 RANK = 4
@@ -36,6 +37,7 @@ def tiny_plan(model_dir: Path, *, federation: str = "tiny-fed", **changes: Any) 
         training=Training(local_steps=2, batch_size=2, sequence_length=64, learning_rate=1e-2),
         buffer=Buffer(size=2),
         calibration=Calibration(fit_rows=0, judge_rows=0),
+        screening=NO_SCREENING,  # a delta here is one number in every element: all point the same way
         limits=Limits(chunk_bytes=CHUNK_BYTES),
         tensors=tuple(sorted(tensors, key=lambda spec: spec.name)),
     )

@@ -34,8 +34,12 @@ class AnyVersion:
 
     probe: CalibrationProbe
     can_judge: bool = True
+    can_reference: bool = False
 
     def for_version(self, _number: int) -> CalibrationProbe:
+        return self.probe
+
+    def reference_for(self, _number: int) -> CalibrationProbe:
         return self.probe
 
 

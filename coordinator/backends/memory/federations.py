@@ -44,8 +44,9 @@ class MemoryFederations:
         """See the port."""
         return sorted(self._state.federations)
 
-    async def set_paused(self, federation: str, paused: bool) -> None:
+    async def set_paused(self, federation: str, paused: bool, *, reason: str = "") -> None:
         """See the port."""
         found = self._state.federation(federation)
         found.record = dataclasses.replace(found.record, paused=paused)
+        found.hold_reason = reason if paused else ""
         self._state.announce(federation)

@@ -84,13 +84,14 @@ class FederationState:
     entries_ever: int = 0
     dead: dict[str, DeadLetter] = dataclasses.field(default_factory=dict)
     restore_id: str = ""
+    hold_reason: str = ""
 
     @property
     def head(self) -> Head:
         """The newest version."""
         newest = self.versions[-1].id
         oldest = oldest_retained(newest.number, self.record.plan.retention)
-        return Head(id=newest, oldest_retained=oldest, paused=self.record.paused)
+        return Head(id=newest, oldest_retained=oldest, paused=self.record.paused, hold_reason=self.hold_reason)
 
     def enqueue(self, delta: DeltaRecord) -> None:
         """Append a delta to the queue."""

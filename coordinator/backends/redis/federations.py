@@ -65,12 +65,12 @@ class RedisFederations:
         """See the port."""
         return [name for name, created in await known_names(self._calls) if created]
 
-    async def set_paused(self, federation: str, paused: bool) -> None:
+    async def set_paused(self, federation: str, paused: bool, *, reason: str = "") -> None:
         """See the port."""
         await self._calls.script(
             "pause",
             [FederationKeys(federation).federation],
-            [federation, int(paused), HEADS_CHANNEL],
+            [federation, int(paused), HEADS_CHANNEL, reason if paused else ""],
             federation=federation,
         )
 

@@ -16,6 +16,10 @@ HEADS_CHANNEL = f"{PREFIX}heads"
 REPLICATED_CHANNEL = f"{PREFIX}replicated"
 """Channel of empty messages that nobody listens to: written so that replicas can be waited for."""
 
+PAYLOADS_PLACE = f"{PREFIX}payloads"
+"""Hash of a store whose payloads are objects: id (which the place has too), place (its URL), marked (1 once it has the
+id), and how far the search for orphans is: turn (time of its last step, Unix seconds), after (the last folder seen)."""
+
 CONSUMER_GROUP = "aggregators"
 
 
@@ -39,9 +43,10 @@ class FederationKeys:
     """The keys of one federation; those of a restore in progress have its name, `staging`, in theirs, and expire.
 
     Attributes:
-        federation: Hash: record (JSON), paused, head (epoch:number:digest), oldest (retained number), epoch (newest
-            fencing token), restores (number that a rollback head restores, or empty), and what the scripts need of the
-            plan: keep_versions, keep_deltas, max_queue. One that was restored has the restore's name too: restored.
+        federation: Hash: record (JSON), paused, hold_reason, head (epoch:number:digest), oldest (retained number),
+            epoch (newest fencing token), restores (number that a rollback head restores, or empty), and what the
+            scripts need of the plan: keep_versions, keep_deltas, max_queue. One that was restored has the restore's
+            name too: restored.
             Once records were trimmed it has the number below which they are: trimmed. One that a worker has led says
             for how many milliseconds its lease is taken: lease_lasts.
         lease: String token:worker, which expires.
@@ -86,5 +91,8 @@ class FederationKeys:
 
 
 def blob_key(blob_id: str) -> str:
-    """Return the key of a blob: a hash part index -> bytes, with one more field from its beginning on."""
+    """Return the key of a blob's record: a hash part index -> bytes, or a note where the payloads are objects.
+
+    One more field, there from its beginning on, names the folder of the objects, empty for parts in the hash.
+    """
     return f"{PREFIX}blob:{blob_id}"

@@ -35,10 +35,16 @@ class RedisVersions:
     async def head(self, federation: str) -> Head:
         """See the port."""
         key = FederationKeys(federation).federation
-        head, oldest, paused = await self._calls.command("HMGET", key, "head", "oldest", "paused")
+        fields = ("head", "oldest", "paused", "hold_reason")
+        head, oldest, paused, reason = await self._calls.command("HMGET", key, *fields)
         if head is None:
             raise refusals.federation_unknown(federation)
-        return Head(id=load_identity(head), oldest_retained=int(oldest), paused=paused == b"1")
+        return Head(
+            id=load_identity(head),
+            oldest_retained=int(oldest),
+            paused=paused == b"1",
+            hold_reason=(reason or b"").decode(),
+        )
 
     async def get(self, federation: str, number: int) -> VersionRecord:
         """See the port."""

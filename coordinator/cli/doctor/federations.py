@@ -34,6 +34,12 @@ def _queue(view: FederationView, now: float) -> Finding:
             f", and resume with `alignfed resume {name}`" if view.head.paused else ""
         )
         return problem(check, f"{found}: it is full", advice)
+    if view.head.hold_reason:
+        return problem(
+            check,
+            f"{found}, and merging is on hold: {view.head.hold_reason}",
+            f"once that is mended, go on with `alignfed resume {name}`",
+        )
     if view.head.paused:
         return warning(check, f"{found}, and merging is paused", f"go on with `alignfed resume {name}`")
     waited = 0.0 if view.oldest_queued_at is None else now - view.oldest_queued_at

@@ -107,7 +107,7 @@ class GetFederationResponse(_message.Message):
     def __init__(self, plan: _Optional[_Union[_types_pb2.FederationPlan, _Mapping]] = ..., status: _Optional[_Union[_types_pb2.HeadStatus, _Mapping]] = ..., queue_deltas: _Optional[int] = ..., pending_deltas: _Optional[int] = ..., dead_letters: _Optional[int] = ..., agents: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., oldest_queued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class MergedDelta(_message.Message):
-    __slots__ = ("delta_id", "agent_id", "base_version", "staleness_versions", "examples", "freshness", "fairness", "weight", "coefficient", "cosine", "norm")
+    __slots__ = ("delta_id", "agent_id", "base_version", "staleness_versions", "examples", "freshness", "fairness", "weight", "coefficient", "cosine", "norm", "clip")
     DELTA_ID_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +119,7 @@ class MergedDelta(_message.Message):
     COEFFICIENT_FIELD_NUMBER: _ClassVar[int]
     COSINE_FIELD_NUMBER: _ClassVar[int]
     NORM_FIELD_NUMBER: _ClassVar[int]
+    CLIP_FIELD_NUMBER: _ClassVar[int]
     delta_id: str
     agent_id: str
     base_version: _types_pb2.VersionId
@@ -130,7 +131,8 @@ class MergedDelta(_message.Message):
     coefficient: float
     cosine: float
     norm: float
-    def __init__(self, delta_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., base_version: _Optional[_Union[_types_pb2.VersionId, _Mapping]] = ..., staleness_versions: _Optional[int] = ..., examples: _Optional[int] = ..., freshness: _Optional[float] = ..., fairness: _Optional[float] = ..., weight: _Optional[float] = ..., coefficient: _Optional[float] = ..., cosine: _Optional[float] = ..., norm: _Optional[float] = ...) -> None: ...
+    clip: float
+    def __init__(self, delta_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., base_version: _Optional[_Union[_types_pb2.VersionId, _Mapping]] = ..., staleness_versions: _Optional[int] = ..., examples: _Optional[int] = ..., freshness: _Optional[float] = ..., fairness: _Optional[float] = ..., weight: _Optional[float] = ..., coefficient: _Optional[float] = ..., cosine: _Optional[float] = ..., norm: _Optional[float] = ..., clip: _Optional[float] = ...) -> None: ...
 
 class VersionGroup(_message.Message):
     __slots__ = ("base_version", "deltas", "method", "cosine", "objective_before", "objective_after")

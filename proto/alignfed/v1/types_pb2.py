@@ -26,53 +26,55 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61lignfed/v1/types.proto\x12\x0b\x61lignfed.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\":\n\tVersionId\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"b\n\nHeadStatus\x12$\n\x04head\x18\x01 \x01(\x0b\x32\x16.alignfed.v1.VersionId\x12\x1e\n\x16oldest_retained_number\x18\x02 \x01(\x04\x12\x0e\n\x06paused\x18\x03 \x01(\x08\")\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\";\n\tBaseModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"d\n\nLoraConfig\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\r\n\x05\x61lpha\x18\x02 \x01(\x01\x12\x0f\n\x07\x64ropout\x18\x03 \x01(\x01\x12\x16\n\x0etarget_modules\x18\x04 \x03(\t\x12\x10\n\x08\x66reeze_a\x18\x05 \x01(\x08\"\xd0\x01\n\x0eTrainingConfig\x12\x13\n\x0blocal_steps\x18\x01 \x01(\r\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x17\n\x0fsequence_length\x18\x03 \x01(\r\x12\x15\n\rlearning_rate\x18\x04 \x01(\x01\x12\x14\n\x0cweight_decay\x18\x05 \x01(\x01\x12\x15\n\rmax_grad_norm\x18\x06 \x01(\x01\x12\x1e\n\x16representation_penalty\x18\x07 \x01(\x01\x12\x18\n\x10wait_for_version\x18\x08 \x01(\x08\"H\n\x0c\x42ufferConfig\x12\x0c\n\x04size\x18\x01 \x01(\r\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x11\x41ggregationConfig\x12\x0e\n\x06recipe\x18\x01 \x01(\t\x12\x1c\n\x14server_learning_rate\x18\x02 \x01(\x01\x12\x1c\n\x14max_delta_norm_ratio\x18\x03 \x01(\x01\"s\n\x11\x43\x61librationConfig\x12\x10\n\x08\x66it_rows\x18\x01 \x01(\r\x12\x12\n\njudge_rows\x18\x02 \x01(\r\x12\x17\n\x0fsequence_length\x18\x03 \x01(\r\x12\x1f\n\x17max_loss_increase_ratio\x18\x04 \x01(\x01\"k\n\x06Limits\x12\x13\n\x0b\x63hunk_bytes\x18\x01 \x01(\r\x12\x18\n\x10max_queue_deltas\x18\x02 \x01(\r\x12\x32\n\x0fupload_lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xd8\x01\n\tRetention\x12\x10\n\x08versions\x18\x01 \x01(\r\x12\x16\n\x0e\x64\x65lta_versions\x18\x02 \x01(\r\x12\x18\n\x10receipt_versions\x18\x03 \x01(\r\x12\x17\n\x0frecord_versions\x18\x04 \x01(\r\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x05 \x01(\r\x12.\n\x0b\x64\x65\x61\x64_letter\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05\x61gent\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf8\x03\n\x0e\x46\x65\x64\x65rationPlan\x12\x12\n\nfederation\x18\x01 \x01(\t\x12*\n\nbase_model\x18\x02 \x01(\x0b\x32\x16.alignfed.v1.BaseModel\x12%\n\x04lora\x18\x03 \x01(\x0b\x32\x17.alignfed.v1.LoraConfig\x12-\n\x08training\x18\x04 \x01(\x0b\x32\x1b.alignfed.v1.TrainingConfig\x12-\n\x0e\x64\x65lta_encoding\x18\x05 \x01(\x0e\x32\x15.alignfed.v1.Encoding\x12)\n\x06\x62uffer\x18\x06 \x01(\x0b\x32\x19.alignfed.v1.BufferConfig\x12\x33\n\x0b\x61ggregation\x18\x07 \x01(\x0b\x32\x1e.alignfed.v1.AggregationConfig\x12\x33\n\x0b\x63\x61libration\x18\x08 \x01(\x0b\x32\x1e.alignfed.v1.CalibrationConfig\x12#\n\x06limits\x18\t \x01(\x0b\x32\x13.alignfed.v1.Limits\x12)\n\tretention\x18\n \x01(\x0b\x32\x16.alignfed.v1.Retention\x12(\n\x07tensors\x18\x0b \x03(\x0b\x32\x17.alignfed.v1.TensorSpec\x12\x12\n\ntopk_ratio\x18\x0c \x01(\x01\"\xbb\x02\n\x0b\x44\x65ltaHeader\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65lta_id\x18\x03 \x01(\t\x12,\n\x0c\x62\x61se_version\x18\x04 \x01(\x0b\x32\x16.alignfed.v1.VersionId\x12\x19\n\x11\x62\x61se_model_digest\x18\x05 \x01(\t\x12\x10\n\x08\x65xamples\x18\x06 \x01(\x04\x12\x13\n\x0blocal_steps\x18\x07 \x01(\r\x12\'\n\x08\x65ncoding\x18\x08 \x01(\x0e\x32\x15.alignfed.v1.Encoding\x12\x0c\n\x04rank\x18\t \x01(\r\x12(\n\x07tensors\x18\n \x03(\x0b\x32\x17.alignfed.v1.TensorSpec\x12\x13\n\x0btotal_bytes\x18\x0b \x01(\x04\x12\x0e\n\x06sha256\x18\x0c \x01(\t\"5\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x03 \x01(\x07\"\xc4\x01\n\x07Receipt\x12\x10\n\x08\x64\x65lta_id\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.alignfed.v1.DeltaState\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0emerged_version\x18\x04 \x01(\x0b\x32\x16.alignfed.v1.VersionId\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\"s\n\x11\x41gentCapabilities\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x18\n\x10software_version\x18\x03 \x01(\t\x12\x0c\n\x04tier\x18\x04 \x01(\t\x12\x10\n\x08\x65xamples\x18\x05 \x01(\x04\"N\n\x0eSignedManifest\x12\x10\n\x08manifest\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x17\n\x0fkey_fingerprint\x18\x03 \x01(\t\"\x8c\x01\n\rAdapterHeader\x12\'\n\x07version\x18\x01 \x01(\x0b\x32\x16.alignfed.v1.VersionId\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12-\n\x08manifest\x18\x04 \x01(\x0b\x32\x1b.alignfed.v1.SignedManifest*\x8a\x01\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x11\n\rENCODING_FP32\x10\x01\x12\x11\n\rENCODING_BF16\x10\x02\x12\x11\n\rENCODING_INT8\x10\x03\x12\x18\n\x14\x45NCODING_INT8_GROUPS\x10\x04\x12\x11\n\rENCODING_TOPK\x10\x05*s\n\nDeltaState\x12\x1b\n\x17\x44\x45LTA_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x45LTA_STATE_QUEUED\x10\x01\x12\x16\n\x12\x44\x45LTA_STATE_MERGED\x10\x02\x12\x18\n\x14\x44\x45LTA_STATE_REJECTED\x10\x03*_\n\x0b\x41\x64\x61pterKind\x12\x1c\n\x18\x41\x44\x41PTER_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41\x44\x41PTER_KIND_TRAINING\x10\x01\x12\x17\n\x13\x41\x44\x41PTER_KIND_SERVED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61lignfed/v1/types.proto\x12\x0b\x61lignfed.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\":\n\tVersionId\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"w\n\nHeadStatus\x12$\n\x04head\x18\x01 \x01(\x0b\x32\x16.alignfed.v1.VersionId\x12\x1e\n\x16oldest_retained_number\x18\x02 \x01(\x04\x12\x0e\n\x06paused\x18\x03 \x01(\x08\x12\x13\n\x0bhold_reason\x18\x04 \x01(\t\")\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\";\n\tBaseModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"d\n\nLoraConfig\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\r\n\x05\x61lpha\x18\x02 \x01(\x01\x12\x0f\n\x07\x64ropout\x18\x03 \x01(\x01\x12\x16\n\x0etarget_modules\x18\x04 \x03(\t\x12\x10\n\x08\x66reeze_a\x18\x05 \x01(\x08\"\xd0\x01\n\x0eTrainingConfig\x12\x13\n\x0blocal_steps\x18\x01 \x01(\r\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x17\n\x0fsequence_length\x18\x03 \x01(\r\x12\x15\n\rlearning_rate\x18\x04 \x01(\x01\x12\x14\n\x0cweight_decay\x18\x05 \x01(\x01\x12\x15\n\rmax_grad_norm\x18\x06 \x01(\x01\x12\x1e\n\x16representation_penalty\x18\x07 \x01(\x01\x12\x18\n\x10wait_for_version\x18\x08 \x01(\x08\"H\n\x0c\x42ufferConfig\x12\x0c\n\x04size\x18\x01 \x01(\r\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x11\x41ggregationConfig\x12\x0e\n\x06recipe\x18\x01 \x01(\t\x12\x1c\n\x14server_learning_rate\x18\x02 \x01(\x01\x12\x1c\n\x14max_delta_norm_ratio\x18\x03 \x01(\x01\"s\n\x11\x43\x61librationConfig\x12\x10\n\x08\x66it_rows\x18\x01 \x01(\r\x12\x12\n\njudge_rows\x18\x02 \x01(\r\x12\x17\n\x0fsequence_length\x18\x03 \x01(\r\x12\x1f\n\x17max_loss_increase_ratio\x18\x04 \x01(\x01\"\xc3\x01\n\x0fScreeningConfig\x12\x1c\n\x14min_delta_norm_ratio\x18\x01 \x01(\x01\x12\x17\n\x0f\x63lip_norm_ratio\x18\x02 \x01(\x01\x12\x1c\n\x14max_duplicate_cosine\x18\x03 \x01(\x01\x12\x16\n\x0ereference_rows\x18\x04 \x01(\r\x12\x15\n\rmax_suspicion\x18\x05 \x01(\x01\x12\x12\n\ngate_tries\x18\x06 \x01(\r\x12\x18\n\x10hold_after_gated\x18\x07 \x01(\r\"k\n\x06Limits\x12\x13\n\x0b\x63hunk_bytes\x18\x01 \x01(\r\x12\x18\n\x10max_queue_deltas\x18\x02 \x01(\r\x12\x32\n\x0fupload_lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xd8\x01\n\tRetention\x12\x10\n\x08versions\x18\x01 \x01(\r\x12\x16\n\x0e\x64\x65lta_versions\x18\x02 \x01(\r\x12\x18\n\x10receipt_versions\x18\x03 \x01(\r\x12\x17\n\x0frecord_versions\x18\x04 \x01(\r\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x05 \x01(\r\x12.\n\x0b\x64\x65\x61\x64_letter\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05\x61gent\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa9\x04\n\x0e\x46\x65\x64\x65rationPlan\x12\x12\n\nfederation\x18\x01 \x01(\t\x12*\n\nbase_model\x18\x02 \x01(\x0b\x32\x16.alignfed.v1.BaseModel\x12%\n\x04lora\x18\x03 \x01(\x0b\x32\x17.alignfed.v1.LoraConfig\x12-\n\x08training\x18\x04 \x01(\x0b\x32\x1b.alignfed.v1.TrainingConfig\x12-\n\x0e\x64\x65lta_encoding\x18\x05 \x01(\x0e\x32\x15.alignfed.v1.Encoding\x12)\n\x06\x62uffer\x18\x06 \x01(\x0b\x32\x19.alignfed.v1.BufferConfig\x12\x33\n\x0b\x61ggregation\x18\x07 \x01(\x0b\x32\x1e.alignfed.v1.AggregationConfig\x12\x33\n\x0b\x63\x61libration\x18\x08 \x01(\x0b\x32\x1e.alignfed.v1.CalibrationConfig\x12#\n\x06limits\x18\t \x01(\x0b\x32\x13.alignfed.v1.Limits\x12)\n\tretention\x18\n \x01(\x0b\x32\x16.alignfed.v1.Retention\x12(\n\x07tensors\x18\x0b \x03(\x0b\x32\x17.alignfed.v1.TensorSpec\x12\x12\n\ntopk_ratio\x18\x0c \x01(\x01\x12/\n\tscreening\x18\r \x01(\x0b\x32\x1c.alignfed.v1.ScreeningConfig\"\xbb\x02\n\x0b\x44\x65ltaHeader\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65lta_id\x18\x03 \x01(\t\x12,\n\x0c\x62\x61se_version\x18\x04 \x01(\x0b\x32\x16.alignfed.v1.VersionId\x12\x19\n\x11\x62\x61se_model_digest\x18\x05 \x01(\t\x12\x10\n\x08\x65xamples\x18\x06 \x01(\x04\x12\x13\n\x0blocal_steps\x18\x07 \x01(\r\x12\'\n\x08\x65ncoding\x18\x08 \x01(\x0e\x32\x15.alignfed.v1.Encoding\x12\x0c\n\x04rank\x18\t \x01(\r\x12(\n\x07tensors\x18\n \x03(\x0b\x32\x17.alignfed.v1.TensorSpec\x12\x13\n\x0btotal_bytes\x18\x0b \x01(\x04\x12\x0e\n\x06sha256\x18\x0c \x01(\t\"5\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x03 \x01(\x07\"\xc4\x01\n\x07Receipt\x12\x10\n\x08\x64\x65lta_id\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.alignfed.v1.DeltaState\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0emerged_version\x18\x04 \x01(\x0b\x32\x16.alignfed.v1.VersionId\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\"s\n\x11\x41gentCapabilities\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x18\n\x10software_version\x18\x03 \x01(\t\x12\x0c\n\x04tier\x18\x04 \x01(\t\x12\x10\n\x08\x65xamples\x18\x05 \x01(\x04\"N\n\x0eSignedManifest\x12\x10\n\x08manifest\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x17\n\x0fkey_fingerprint\x18\x03 \x01(\t\"\x8c\x01\n\rAdapterHeader\x12\'\n\x07version\x18\x01 \x01(\x0b\x32\x16.alignfed.v1.VersionId\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12-\n\x08manifest\x18\x04 \x01(\x0b\x32\x1b.alignfed.v1.SignedManifest*\x8a\x01\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x11\n\rENCODING_FP32\x10\x01\x12\x11\n\rENCODING_BF16\x10\x02\x12\x11\n\rENCODING_INT8\x10\x03\x12\x18\n\x14\x45NCODING_INT8_GROUPS\x10\x04\x12\x11\n\rENCODING_TOPK\x10\x05*s\n\nDeltaState\x12\x1b\n\x17\x44\x45LTA_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x45LTA_STATE_QUEUED\x10\x01\x12\x16\n\x12\x44\x45LTA_STATE_MERGED\x10\x02\x12\x18\n\x14\x44\x45LTA_STATE_REJECTED\x10\x03*_\n\x0b\x41\x64\x61pterKind\x12\x1c\n\x18\x41\x44\x41PTER_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41\x44\x41PTER_KIND_TRAINING\x10\x01\x12\x17\n\x13\x41\x44\x41PTER_KIND_SERVED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'alignfed.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODING']._serialized_start=2718
-  _globals['_ENCODING']._serialized_end=2856
-  _globals['_DELTASTATE']._serialized_start=2858
-  _globals['_DELTASTATE']._serialized_end=2973
-  _globals['_ADAPTERKIND']._serialized_start=2975
-  _globals['_ADAPTERKIND']._serialized_end=3070
+  _globals['_ENCODING']._serialized_start=2986
+  _globals['_ENCODING']._serialized_end=3124
+  _globals['_DELTASTATE']._serialized_start=3126
+  _globals['_DELTASTATE']._serialized_end=3241
+  _globals['_ADAPTERKIND']._serialized_start=3243
+  _globals['_ADAPTERKIND']._serialized_end=3338
   _globals['_VERSIONID']._serialized_start=105
   _globals['_VERSIONID']._serialized_end=163
   _globals['_HEADSTATUS']._serialized_start=165
-  _globals['_HEADSTATUS']._serialized_end=263
-  _globals['_TENSORSPEC']._serialized_start=265
-  _globals['_TENSORSPEC']._serialized_end=306
-  _globals['_BASEMODEL']._serialized_start=308
-  _globals['_BASEMODEL']._serialized_end=367
-  _globals['_LORACONFIG']._serialized_start=369
-  _globals['_LORACONFIG']._serialized_end=469
-  _globals['_TRAININGCONFIG']._serialized_start=472
-  _globals['_TRAININGCONFIG']._serialized_end=680
-  _globals['_BUFFERCONFIG']._serialized_start=682
-  _globals['_BUFFERCONFIG']._serialized_end=754
-  _globals['_AGGREGATIONCONFIG']._serialized_start=756
-  _globals['_AGGREGATIONCONFIG']._serialized_end=851
-  _globals['_CALIBRATIONCONFIG']._serialized_start=853
-  _globals['_CALIBRATIONCONFIG']._serialized_end=968
-  _globals['_LIMITS']._serialized_start=970
-  _globals['_LIMITS']._serialized_end=1077
-  _globals['_RETENTION']._serialized_start=1080
-  _globals['_RETENTION']._serialized_end=1296
-  _globals['_FEDERATIONPLAN']._serialized_start=1299
-  _globals['_FEDERATIONPLAN']._serialized_end=1803
-  _globals['_DELTAHEADER']._serialized_start=1806
-  _globals['_DELTAHEADER']._serialized_end=2121
-  _globals['_CHUNK']._serialized_start=2123
-  _globals['_CHUNK']._serialized_end=2176
-  _globals['_RECEIPT']._serialized_start=2179
-  _globals['_RECEIPT']._serialized_end=2375
-  _globals['_AGENTCAPABILITIES']._serialized_start=2377
-  _globals['_AGENTCAPABILITIES']._serialized_end=2492
-  _globals['_SIGNEDMANIFEST']._serialized_start=2494
-  _globals['_SIGNEDMANIFEST']._serialized_end=2572
-  _globals['_ADAPTERHEADER']._serialized_start=2575
-  _globals['_ADAPTERHEADER']._serialized_end=2715
+  _globals['_HEADSTATUS']._serialized_end=284
+  _globals['_TENSORSPEC']._serialized_start=286
+  _globals['_TENSORSPEC']._serialized_end=327
+  _globals['_BASEMODEL']._serialized_start=329
+  _globals['_BASEMODEL']._serialized_end=388
+  _globals['_LORACONFIG']._serialized_start=390
+  _globals['_LORACONFIG']._serialized_end=490
+  _globals['_TRAININGCONFIG']._serialized_start=493
+  _globals['_TRAININGCONFIG']._serialized_end=701
+  _globals['_BUFFERCONFIG']._serialized_start=703
+  _globals['_BUFFERCONFIG']._serialized_end=775
+  _globals['_AGGREGATIONCONFIG']._serialized_start=777
+  _globals['_AGGREGATIONCONFIG']._serialized_end=872
+  _globals['_CALIBRATIONCONFIG']._serialized_start=874
+  _globals['_CALIBRATIONCONFIG']._serialized_end=989
+  _globals['_SCREENINGCONFIG']._serialized_start=992
+  _globals['_SCREENINGCONFIG']._serialized_end=1187
+  _globals['_LIMITS']._serialized_start=1189
+  _globals['_LIMITS']._serialized_end=1296
+  _globals['_RETENTION']._serialized_start=1299
+  _globals['_RETENTION']._serialized_end=1515
+  _globals['_FEDERATIONPLAN']._serialized_start=1518
+  _globals['_FEDERATIONPLAN']._serialized_end=2071
+  _globals['_DELTAHEADER']._serialized_start=2074
+  _globals['_DELTAHEADER']._serialized_end=2389
+  _globals['_CHUNK']._serialized_start=2391
+  _globals['_CHUNK']._serialized_end=2444
+  _globals['_RECEIPT']._serialized_start=2447
+  _globals['_RECEIPT']._serialized_end=2643
+  _globals['_AGENTCAPABILITIES']._serialized_start=2645
+  _globals['_AGENTCAPABILITIES']._serialized_end=2760
+  _globals['_SIGNEDMANIFEST']._serialized_start=2762
+  _globals['_SIGNEDMANIFEST']._serialized_end=2840
+  _globals['_ADAPTERHEADER']._serialized_start=2843
+  _globals['_ADAPTERHEADER']._serialized_end=2983
 # @@protoc_insertion_point(module_scope)

@@ -57,14 +57,16 @@ class VersionId(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., number: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class HeadStatus(_message.Message):
-    __slots__ = ("head", "oldest_retained_number", "paused")
+    __slots__ = ("head", "oldest_retained_number", "paused", "hold_reason")
     HEAD_FIELD_NUMBER: _ClassVar[int]
     OLDEST_RETAINED_NUMBER_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
+    HOLD_REASON_FIELD_NUMBER: _ClassVar[int]
     head: VersionId
     oldest_retained_number: int
     paused: bool
-    def __init__(self, head: _Optional[_Union[VersionId, _Mapping]] = ..., oldest_retained_number: _Optional[int] = ..., paused: _Optional[bool] = ...) -> None: ...
+    hold_reason: str
+    def __init__(self, head: _Optional[_Union[VersionId, _Mapping]] = ..., oldest_retained_number: _Optional[int] = ..., paused: _Optional[bool] = ..., hold_reason: _Optional[str] = ...) -> None: ...
 
 class TensorSpec(_message.Message):
     __slots__ = ("name", "shape")
@@ -148,6 +150,24 @@ class CalibrationConfig(_message.Message):
     max_loss_increase_ratio: float
     def __init__(self, fit_rows: _Optional[int] = ..., judge_rows: _Optional[int] = ..., sequence_length: _Optional[int] = ..., max_loss_increase_ratio: _Optional[float] = ...) -> None: ...
 
+class ScreeningConfig(_message.Message):
+    __slots__ = ("min_delta_norm_ratio", "clip_norm_ratio", "max_duplicate_cosine", "reference_rows", "max_suspicion", "gate_tries", "hold_after_gated")
+    MIN_DELTA_NORM_RATIO_FIELD_NUMBER: _ClassVar[int]
+    CLIP_NORM_RATIO_FIELD_NUMBER: _ClassVar[int]
+    MAX_DUPLICATE_COSINE_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    MAX_SUSPICION_FIELD_NUMBER: _ClassVar[int]
+    GATE_TRIES_FIELD_NUMBER: _ClassVar[int]
+    HOLD_AFTER_GATED_FIELD_NUMBER: _ClassVar[int]
+    min_delta_norm_ratio: float
+    clip_norm_ratio: float
+    max_duplicate_cosine: float
+    reference_rows: int
+    max_suspicion: float
+    gate_tries: int
+    hold_after_gated: int
+    def __init__(self, min_delta_norm_ratio: _Optional[float] = ..., clip_norm_ratio: _Optional[float] = ..., max_duplicate_cosine: _Optional[float] = ..., reference_rows: _Optional[int] = ..., max_suspicion: _Optional[float] = ..., gate_tries: _Optional[int] = ..., hold_after_gated: _Optional[int] = ...) -> None: ...
+
 class Limits(_message.Message):
     __slots__ = ("chunk_bytes", "max_queue_deltas", "upload_lifetime")
     CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -177,7 +197,7 @@ class Retention(_message.Message):
     def __init__(self, versions: _Optional[int] = ..., delta_versions: _Optional[int] = ..., receipt_versions: _Optional[int] = ..., record_versions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., dead_letter: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., agent: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class FederationPlan(_message.Message):
-    __slots__ = ("federation", "base_model", "lora", "training", "delta_encoding", "buffer", "aggregation", "calibration", "limits", "retention", "tensors", "topk_ratio")
+    __slots__ = ("federation", "base_model", "lora", "training", "delta_encoding", "buffer", "aggregation", "calibration", "limits", "retention", "tensors", "topk_ratio", "screening")
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
     LORA_FIELD_NUMBER: _ClassVar[int]
@@ -190,6 +210,7 @@ class FederationPlan(_message.Message):
     RETENTION_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     TOPK_RATIO_FIELD_NUMBER: _ClassVar[int]
+    SCREENING_FIELD_NUMBER: _ClassVar[int]
     federation: str
     base_model: BaseModel
     lora: LoraConfig
@@ -202,7 +223,8 @@ class FederationPlan(_message.Message):
     retention: Retention
     tensors: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     topk_ratio: float
-    def __init__(self, federation: _Optional[str] = ..., base_model: _Optional[_Union[BaseModel, _Mapping]] = ..., lora: _Optional[_Union[LoraConfig, _Mapping]] = ..., training: _Optional[_Union[TrainingConfig, _Mapping]] = ..., delta_encoding: _Optional[_Union[Encoding, str]] = ..., buffer: _Optional[_Union[BufferConfig, _Mapping]] = ..., aggregation: _Optional[_Union[AggregationConfig, _Mapping]] = ..., calibration: _Optional[_Union[CalibrationConfig, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., topk_ratio: _Optional[float] = ...) -> None: ...
+    screening: ScreeningConfig
+    def __init__(self, federation: _Optional[str] = ..., base_model: _Optional[_Union[BaseModel, _Mapping]] = ..., lora: _Optional[_Union[LoraConfig, _Mapping]] = ..., training: _Optional[_Union[TrainingConfig, _Mapping]] = ..., delta_encoding: _Optional[_Union[Encoding, str]] = ..., buffer: _Optional[_Union[BufferConfig, _Mapping]] = ..., aggregation: _Optional[_Union[AggregationConfig, _Mapping]] = ..., calibration: _Optional[_Union[CalibrationConfig, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., topk_ratio: _Optional[float] = ..., screening: _Optional[_Union[ScreeningConfig, _Mapping]] = ...) -> None: ...
 
 class DeltaHeader(_message.Message):
     __slots__ = ("federation", "agent_id", "delta_id", "base_version", "base_model_digest", "examples", "local_steps", "encoding", "rank", "tensors", "total_bytes", "sha256")

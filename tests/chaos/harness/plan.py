@@ -19,6 +19,7 @@ from alignfed.plan import (
     Retention,
     TensorSpec,
 )
+from alignfed.screening import NO_SCREENING
 
 FEDERATION = "chaos"
 MOST_DELTAS = 1_000_000
@@ -43,6 +44,7 @@ def federation_plan(folder: Path, *, buffer: Buffer, retention: Retention | None
         buffer=buffer,
         aggregation=Aggregation(recipe="participation"),
         calibration=Calibration(fit_rows=0, judge_rows=0),
+        screening=NO_SCREENING,
         limits=Limits(max_queue_deltas=MOST_DELTAS),
         retention=retention or KEEP_ALL,
         tensors=(

@@ -36,8 +36,8 @@ def identified(values: dict[str, Any], *, given: Set[str]) -> dict[str, Any]:
         logger.info("joined %s as agent %s", joined.coordinator, joined.agent_id)
     if folder.has_expired:
         raise RequestInvalid(
-            f"the certificate in {folder.path} has expired, as it does when an agent is away for weeks: ask the operator "
-            "for a new token and join again with `alignfed-agent join`; nothing in the outbox is lost"
+            f"the certificate in {folder.path} has expired, as it does when an agent is away for weeks: ask the "
+            "operator for a new token and join again with `alignfed-agent join`; nothing in the outbox is lost"
         )
     if folder.has_joined:
         values |= _from_identity(folder, values, given=given)

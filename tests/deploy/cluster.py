@@ -14,6 +14,7 @@ from typing import Any
 
 from alignfed.errors import AlignFedError
 from coordinator.cli.operator_client import OperatorClient
+from coordinator.cli.tls import ClientTls
 from coordinator.local.cluster import free_ports
 from tests.deploy.engine import Engine
 from tests.deploy.images import ROOT, Images
@@ -26,7 +27,7 @@ COPIED = (
     "edge_agent", "bench", "deploy",
 )  # fmt: skip
 NOT_COPIED = ("__pycache__", "*.egg-info", "*.whl", ".env", "own", "secrets")
-PUBLISHED = ("AGENTS", "OPERATORS", "PAGE", "PROMETHEUS", "GRAFANA")
+PUBLISHED = ("AGENTS", "JOIN", "OPERATORS", "PAGE", "PROMETHEUS", "GRAFANA")
 ACKNOWLEDGED = "delta uploaded"
 """What an agent logs once the coordinator has told it that a delta is durable."""
 PLAN = f"""
@@ -115,9 +116,15 @@ class Cluster:
         except AssertionError as error:
             raise AssertionError(f"{error}:\n{self.logs(container)[-3000:]}") from None
 
+    def operator(self, *, call_seconds: float = 30.0) -> OperatorClient:
+        """Return a client with the certificate that cluster.sh made for an admin."""
+        files = self.folder / "deploy/compose/secrets/operator"
+        tls = ClientTls(ca=files / "root.pem", certificate=files / "admin.pem", key=files / "admin-key.pem")
+        return OperatorClient(f"127.0.0.1:{self.ports['OPERATORS']}", tls=tls, call_seconds=call_seconds)
+
     def head(self) -> int:
         """Return the newest version's number; -1 where no coordinator answers or there is no federation yet."""
-        with OperatorClient(f"127.0.0.1:{self.ports['OPERATORS']}", call_seconds=5.0) as client:
+        with self.operator(call_seconds=5.0) as client:
             try:
                 return client.federation(FEDERATION).head.id.number
             except AlignFedError:
@@ -134,7 +141,7 @@ class Cluster:
 
     def queued(self) -> int:
         """Return how many deltas wait to be merged."""
-        with OperatorClient(f"127.0.0.1:{self.ports['OPERATORS']}") as client:
+        with self.operator() as client:
             return client.federation(FEDERATION).queued
 
     def acknowledged(self) -> set[str]:
@@ -183,6 +190,7 @@ def prepared_cluster(engine: Engine, images: Images, folder: Path, model: Path) 
     settings = {
         "COMPOSE_PROJECT_NAME": PROJECT,
         "ALIGNFED_FEDERATION": FEDERATION,
+        "ALIGNFED_HOSTS": "127.0.0.1 fleet.example.com",
         "ALIGNFED_IMAGE_PREFIX": PROJECT,
         "ALIGNFED_TAG": "test",
         **{f"ALIGNFED_{name}_BIND": f"127.0.0.1:{port}" for name, port in ports.items()},

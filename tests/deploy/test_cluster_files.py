@@ -48,7 +48,7 @@ def test_images_are_pinned_and_can_be_replaced(services: dict[str, dict[str, Any
 
 def test_only_this_machine_is_published_to(services: dict[str, dict[str, Any]]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", ())]
-    assert len(ports) == 5
+    assert len(ports) == 6
     assert all(re.fullmatch(r"\$\{ALIGNFED_\w+_BIND:-127\.0\.0\.1:\d+\}:\d+", port) for port in ports), ports
 
 
@@ -61,6 +61,41 @@ def test_agents_share_a_network_with_nothing_but_the_gateway(services: dict[str,
         "redis", "redis-replica", "sentinel-1", "sentinel-2", "sentinel-3", "coordinator-1", "coordinator-2", "worker",
         "worker-standby",
     }  # fmt: skip
+
+
+def test_folders_with_keys_are_mounted_where_they_belong_and_read_only(services: dict[str, dict[str, Any]]) -> None:
+    mounted: dict[str, dict[str, str]] = {}
+    for name, service in services.items():
+        for volume in service.get("volumes", ()):
+            if match := re.fullmatch(r"(?:\$\{ALIGNFED_SECRETS_DIR:-\./secrets\}/)?(\w+):(/\S+?)(:ro)?", volume):
+                mounted.setdefault(match[1], {})[name] = match[3] or ""
+    assert mounted["coordinator"] == {"coordinator-1": ":ro", "coordinator-2": ":ro"}
+    assert mounted["operator"] == {"setup": ":ro"}
+    assert "identity" not in mounted, "the root's key is in there"
+    agents = {f"agent-{tier}": ":ro" for tier in ("fast", "medium", "slow")}
+    assert mounted["joining"] == {"setup": "", **agents}
+    for name in ("coordinator-1", "coordinator-2"):
+        assert services[name]["environment"]["ALIGNFED_IDENTITY_DIR"] == "/run/alignfed/identity"
+
+
+def test_the_gateway_passes_the_ports_of_agents_and_of_joining_and_no_other(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    text = (COMPOSE / "haproxy/agents.cfg").read_text("utf-8")
+    binds = set(re.findall(r"(?m)^ +bind :(\d+)$", text))
+    assert binds == {port.rpartition(":")[2] for port in services["gateway"]["ports"]} == {"7300", "7302"}
+    assert set(re.findall(r"(?m)^ +server coordinator-\d coordinator-\d:(\d+)$", text)) == binds
+
+
+def test_tokens_are_for_the_tiers_that_agents_have(services: dict[str, dict[str, Any]]) -> None:
+    tokens = runpy.run_path(str(COMPOSE / "scripts/join_tokens.py"))
+    agents = runpy.run_path(str(COMPOSE / "scripts/run_agent.py"))
+    tiers = {service["environment"]["ALIGNFED_TIER"] for name, service in services.items() if name[:6] == "agent-"}
+    assert set(tokens["TIERS"]) == set(agents["TIERS"]) == tiers
+    assert tokens["TOKENS"] == agents["TOKENS"]
+    assert f"joining:{tokens['TOKENS']}" in services["setup"]["volumes"]
+    assert tokens["USES"] >= agents["PLACES"], "a tier may have as many agents as places"
+    assert tokens["LEFT_HOURS"] < tokens["HOURS"] <= 90 * 24
 
 
 def test_a_container_is_given_longer_to_stop_than_a_coordinator_takes_to_drain(

@@ -6,6 +6,7 @@ Prometheus Operator) are held against a list of the fields that we use.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -21,7 +22,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from coordinator.authority.folder import AuthorityFolder
 from coordinator.backends.redis.keys import FederationKeys
+from coordinator.service.config import ServiceConfig
 from coordinator.service.http.server import HttpServer
 from tests.deploy.custom_resources import CUSTOM, faults_of
 from tests.deploy.workloads import workloads
@@ -31,6 +34,7 @@ from tests.support.prometheus_rule import MANIFEST, manifest
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
+README = (FOLDER / "README.md").read_text("utf-8")
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
 KUBERNETES_VERSIONS = ("1.30", "1.36")
 """The oldest that the README promises, and a new one."""
@@ -38,8 +42,8 @@ KUBERNETES_VERSIONS = ("1.30", "1.36")
 MIXES = (
     ("store",),
     ("store-external",),
-    ("store", "tls", "autoscaling", "keda", "gpu", "monitoring"),
-    ("store-external", "tls", "autoscaling", "standby", "gpu", "monitoring"),
+    ("store", "autoscaling", "keda", "gpu", "monitoring"),
+    ("store-external", "autoscaling", "standby", "gpu", "monitoring"),
     ("store", "gpu"),
     ("store", "keda"),
     ("store", "standby"),
@@ -152,11 +156,40 @@ def test_coordinators_are_probed_before_they_get_agents(objects: tuple[Manifest,
         if work.name != "alignfed-coordinator":
             continue
         (container,) = work.containers
-        tls = any(variable["name"] == "ALIGNFED_TLS_CERTIFICATE_FILE" for variable in container["env"])
         assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
-        for kind in ("startupProbe", "readinessProbe"):  # the kubelet's gRPC probe speaks no TLS
-            assert ("httpGet" in container[kind]) is tls
-            assert ("grpc" in container[kind]) is not tls
+        for kind in ("startupProbe", "readinessProbe"):  # not by gRPC: the kubelet speaks no TLS
+            assert container[kind]["httpGet"] == {"path": "/readyz", "port": "http"}
+
+
+def test_coordinators_know_their_callers_by_files_of_one_secret(objects: tuple[Manifest, ...], tmp_path: Path) -> None:
+    """Settings that a coordinator would start with, from files that `alignfed ca init` makes and the README names."""
+    made = AuthorityFolder(tmp_path / "ids")
+    made.create(["127.0.0.1"])
+    [command] = re.findall(r"create secret generic alignfed-identity((?:.*\\\n)+.*)", README)
+    files = re.findall(r"--from-file=ids/(\S+)", command)
+    assert "root-key.pem" not in files
+    for work in (work for work in workloads(objects) if work.name == "alignfed-coordinator"):
+        (container,) = work.containers
+        settings = settings_of(container["command"], work.environment(container))
+        named = {name: Path(str(value)) for name, value in settings.items() if "/alignfed-identity/" in str(value)}
+        assert {file.name for file in named.values()} == set(files)
+        assert all((made.path / file.name).exists() for file in named.values())
+        known = {field.name for field in dataclasses.fields(ServiceConfig)}
+        ServiceConfig(**{name: settings[name] for name in known & settings.keys()}).check()
+
+
+def test_agents_join_with_a_token_and_keep_their_identity_on_the_node() -> None:
+    (agent,) = workloads(render(FOLDER / "overlays" / "edge-agents"))
+    (container,) = agent.containers
+    settings = settings_of(container["command"], agent.environment(container))
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in agent.pod["volumes"]}
+    assert "hostPath" in volumes[mounts[str(settings["state_dir"])]]
+    secret = volumes[mounts[str(Path(str(settings["join_token_file"])).parent)]]["secret"]
+    assert secret["optional"] is True, "an agent that has joined must start without a token"
+    assert re.search(rf"create secret generic {secret['secretName']} .*--from-file=token=", README)
+    assert settings["coordinator"] == "127.0.0.1:7300", "the coordinator is the token's: no setting may hide it"
+    assert settings["federation"] is None
 
 
 async def test_paths_of_probes_are_answered() -> None:
@@ -252,9 +285,8 @@ def test_images_are_targets_of_our_dockerfile(objects: tuple[Manifest, ...]) -> 
 
 def test_secrets_are_named_and_never_made(objects: tuple[Manifest, ...]) -> None:
     assert not [item for item in objects if item["kind"] == "Secret"]
-    readme = (FOLDER / "README.md").read_text("utf-8")
     for name in {name for work in workloads(objects) for name in work.secrets()}:
-        assert re.search(rf"create secret \w+ {name}\b", readme), f"the README does not say how to make {name}"
+        assert re.search(rf"create secret \w+ {name}\b", README), f"the README does not say how to make {name}"
     for work in workloads(objects):
         for container in work.commands():
             url = [entry for entry in container.get("env", []) if entry["name"] == "ALIGNFED_STORE_URL"]

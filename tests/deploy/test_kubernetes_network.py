@@ -80,6 +80,7 @@ def test_nobody_may_call_out_to_the_world(overlay: str) -> None:
     ("port", "welcome", "refused"),
     [
         (7300, [OUTSIDE, ELSEWHERE, OPERATORS], []),
+        (7302, [OUTSIDE, ELSEWHERE, OPERATORS], []),
         (7301, [OPERATORS], [OUTSIDE, ELSEWHERE, PROMETHEUS, KEDA]),
         (9464, [PROMETHEUS, OPERATORS], [OUTSIDE, ELSEWHERE, KEDA]),
     ],
@@ -88,7 +89,7 @@ def test_who_reaches_a_coordinator(overlay: str, port: int, welcome: list[Pod], 
     objects = render(OVERLAYS / overlay)
     pods = _pods(objects)
     assert all(admitted(_policies(objects), pod, pods["coordinator"], port) for pod in welcome)
-    for pod in [*refused, *([] if port == 7300 else [pods["worker"]])]:
+    for pod in [*refused, *([] if port in (7300, 7302) else [pods["worker"]])]:
         assert not admitted(_policies(objects), pod, pods["coordinator"], port), pod
 
 
@@ -124,6 +125,7 @@ def test_an_agent_calls_its_coordinator_and_is_called_by_prometheus_only() -> No
     objects = render(OVERLAYS / "edge-agents")
     pods, policies = _pods(objects), _policies(objects)
     assert admitted(policies, pods["agent"], OUTSIDE, 7300)
+    assert admitted(policies, pods["agent"], OUTSIDE, 7302)
     assert not admitted(policies, pods["agent"], OUTSIDE, 7301)
     assert admitted(policies, PROMETHEUS, pods["agent"], 9466)
     assert not admitted(policies, ELSEWHERE, pods["agent"], 9466)

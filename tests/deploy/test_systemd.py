@@ -5,6 +5,7 @@ No unit is started. The sandbox of each is rated by `systemd-analyze security` f
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 import click
 import pytest
 
+from coordinator.service.config import ServiceConfig
 from tests.support.command_settings import settings_of
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
@@ -23,7 +25,7 @@ UNITS = ("alignfed-agent@lab", "alignfed-coordinator", "alignfed-worker")
 EXPOSURE_TENTHS = 25
 """Highest rating: 2.5 of 10. systemd calls up to 2 safe, up to 5 OK."""
 INSTALLED = "/opt/alignfed/bin"
-SPECIFIERS = {"%S": "/var/lib", "%C": "/var/cache", "%i": "lab"}
+SPECIFIERS = {"%S": "/var/lib", "%C": "/var/cache", "%d": "/run/credentials/alignfed-agent@lab.service", "%i": "lab"}
 
 
 def _file(unit: str) -> Path:
@@ -152,6 +154,24 @@ def test_files_of_the_example_are_credentials_of_the_unit(unit: str) -> None:
         re.findall(rf"/run/credentials/{unit}\.service/([\w.-]+)", _stands_for(unit, "toml").read_text("utf-8"))
     )
     assert named == {value.partition(":")[0] for value in _values(unit, "LoadCredential")}
+
+
+def test_an_agent_joins_with_a_credential_that_may_be_missing_later() -> None:
+    settings = settings_of([*_command("alignfed-agent@lab")[:2], *_command("alignfed-agent@lab")[4:]], REQUIRED)
+    (loaded,) = _values("alignfed-agent@lab", "LoadCredential")
+    name, _, file = loaded.partition(":")
+    assert str(settings["join_token_file"]) == f"/run/credentials/alignfed-agent@lab.service/{name}"
+    assert file == "/etc/alignfed/agent-%i.join"
+    # systemd starts no service whose credential's file is missing, unless there is another value for it
+    assert [value.partition(":")[0] for value in _values("alignfed-agent@lab", "SetCredential")] == [name]
+
+
+def test_a_coordinator_would_start_with_the_files_of_its_credentials() -> None:
+    example = tomllib.loads(_stands_for("alignfed-coordinator", "toml").read_text("utf-8"))
+    known = {field.name for field in dataclasses.fields(ServiceConfig)}
+    settings = {key.replace("-", "_"): value for key, value in example.items()}
+    ServiceConfig(**{name: settings[name] for name in known & settings.keys()}).check()
+    assert "root-key" not in _file("alignfed-coordinator").read_text("utf-8")
 
 
 REQUIRED = {"ALIGNFED_FEDERATION": "my-federation", "ALIGNFED_DATA": "/srv/alignfed/data/*.jsonl"}

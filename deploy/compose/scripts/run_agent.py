@@ -2,7 +2,7 @@
 
 A place is a folder of the volume that all agents share, with its state, and is held by a lock for as long as the agent
 runs. A container that is started again, or one more after fewer, therefore goes on where the last one in its place was:
-no outbox is left behind by `--scale`.
+no outbox is left behind by `--scale`. A place joins once, with its tier's token, and keeps its identity from then on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 STATES = Path("/var/lib/alignfed/agents")
 RUN = Path("/var/lib/alignfed/federation/run.json")
+TOKENS = Path("/var/lib/alignfed/joining")
 TIERS = ("fast", "medium", "slow")
 PLACES = 1000
 
@@ -51,6 +52,7 @@ def main() -> None:
         "--agent-id": folder.name,
         "--data": data_of(tier, number, run["agents"]),
         "--state-dir": str(folder / "state"),
+        "--join-token-file": str(TOKENS / f"{tier}.join"),
     }
     words = [word for pair in arguments.items() for word in pair]
     program = "/opt/alignfed/bin/alignfed-agent"

@@ -1,5 +1,7 @@
 """Create the federation of the cluster, once: base model, private data for its agents, calibration set, plan.
 
+Then see that agents have tokens to join with (join_tokens.py).
+
 Without anything in the folder /own it is the demo's: the packaged SmolLM2-135M-Instruct, and Python's own source
 packages as private domains. /own may hold
 
@@ -7,7 +9,7 @@ packages as private domains. /own may hold
     data/              one JSON Lines file, text file or folder of text files per domain
     federation.toml    a plan (`alignfed init` writes one)
 
-Running it again changes nothing: a federation does not change once it is created.
+Running it again renews tokens and changes nothing else: a federation does not change once it is created.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from join_tokens import see_to_tokens  # beside this file
+
 from alignfed.errors import FederationExists
 from coordinator.cli.operator_client import OperatorClient
 from coordinator.cli.resolution import resolve
+from coordinator.cli.tls import client_tls
 from coordinator.local.run_record import RunFolder, RunRecord, read_record
 from coordinator.local.setup import RunOptions, plan_of, set_up
 
@@ -74,23 +79,28 @@ def options() -> RunOptions:
     )
 
 
-def create(record: RunRecord) -> None:
+def admin() -> OperatorClient:
+    """Return a client of the coordinators that may create federations and let agents in."""
+    ca, certificate, key = (Path(os.environ[f"ALIGNFED_TLS_{name}"]) for name in ("CA", "CERTIFICATE", "KEY"))
+    return OperatorClient(os.environ["ALIGNFED_OPERATOR"], tls=client_tls(ca, certificate, key))
+
+
+def create(record: RunRecord, client: OperatorClient) -> None:
     """Publish version 0, unless there is one."""
-    with OperatorClient(os.environ["ALIGNFED_OPERATOR"]) as client:
-        if record.federation in client.federations():
-            say(f"federation {record.federation} is there")
-            return
-        file = plan_of(record, versions=VERSIONS)
-        # whatever a plan of the user's calls the model: in the cluster it is a folder of the volume
-        base = dataclasses.replace(file.plan.base_model, name=record.base_model)
-        file = dataclasses.replace(file, plan=dataclasses.replace(file.plan, base_model=base))
-        new = resolve(file, base_model=Path(record.base_model))
-        try:
-            client.create_federation(new.plan, new.adapter, new.calibration)
-        except FederationExists:
-            say(f"federation {record.federation} is there")
-        else:
-            say(f"federation {record.federation} is created: {len(record.agents)} shares of private data")
+    if record.federation in client.federations():
+        say(f"federation {record.federation} is there")
+        return
+    file = plan_of(record, versions=VERSIONS)
+    # whatever a plan of the user's calls the model: in the cluster it is a folder of the volume
+    base = dataclasses.replace(file.plan.base_model, name=record.base_model)
+    file = dataclasses.replace(file, plan=dataclasses.replace(file.plan, base_model=base))
+    new = resolve(file, base_model=Path(record.base_model))
+    try:
+        client.create_federation(new.plan, new.adapter, new.calibration)
+    except FederationExists:
+        say(f"federation {record.federation} is there")
+    else:
+        say(f"federation {record.federation} is created: {len(record.agents)} shares of private data")
 
 
 def main() -> None:
@@ -98,7 +108,9 @@ def main() -> None:
     check_readable()
     folder = RunFolder(KEPT / "federation")
     record = read_record(folder) if folder.record.exists() else set_up(options(), folder, say=say)
-    create(record)
+    with admin() as client:
+        create(record, client)
+        see_to_tokens(client, record.federation, say=say)
 
 
 if __name__ == "__main__":

@@ -230,7 +230,7 @@ def init(path: Path, *, force: bool) -> None:
             path.write_text(template.read_text("utf-8"), "utf-8")
         except OSError as error:
             raise RequestInvalid(f"{path} cannot be written ({error.strerror}): name another file") from error
-        click.echo(f"wrote {path}: set federation and data in it, then: alignfed-agent run --config {path}")
+        click.echo(f"wrote {path}: set join-token-file and data in it, then: alignfed-agent run --config {path}")
 
 
 @main.command("check-data")

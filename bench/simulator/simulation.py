@@ -23,13 +23,13 @@ from bench.results import AgentOutcome, Losses, Point, RunKey, RunResult, Server
 from bench.simulator.engine import Engine
 from bench.simulator.local_training import LocalJob, LocalSettings
 from bench.simulator.presence import Availability
+from bench.simulator.scenario import PLAIN, Scenario, Trained
 from bench.simulator.server import ServerSettings, SimulatedServer, Upload
+from bench.simulator.wire import Wire, WireForm
 from bench.simulator.workshop import Workshop
 from coordinator import policy
 from coordinator.algo.recipe import Recipe
 
-EVALUATION_SHARES = (1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)
-"""Points of the loss curve as shares of the duration: denser early, where losses fall fastest."""
 SPIKE_RATIO = 1.05
 """A loss this much above the best before it is a spike."""
 MOST_JOBS_PER_PASS = 16
@@ -62,20 +62,29 @@ class Setup:
         )
 
 
-def simulate(setup: Setup, engine: Engine, *, score: Scorer | None = None) -> RunResult:
+def simulate(
+    setup: Setup,
+    engine: Engine,
+    *,
+    score: Scorer | None = None,
+    scenario: Scenario = PLAIN,
+    wire: Wire | None = None,
+) -> RunResult:
     """Run one setup to its end.
 
     Args:
         setup: What to simulate.
         engine: The federation's models.
         score: Asked once, about the adapter that is served at the last evaluation.
+        scenario: Who is not honest, and what the server does about it.
+        wire: What carries deltas, one per run; None for bf16, the default of plans.
 
     Raises:
         DataUnusable: The data do not suffice for the regime's agents.
         PlanInvalid: A tier's rank is above the adapter's.
         CalibrationMissing: The recipe needs calibration rows that the federation lacks.
     """
-    simulation = _Simulation(setup, engine)
+    simulation = _Simulation(setup, engine, scenario, wire or Wire(WireForm()))
     result = simulation.run()
     return result if score is None else dataclasses.replace(result, solved=dict(score(simulation.served)))
 
@@ -94,9 +103,9 @@ class _Machine:
 class _Simulation:
     """Owns the events of one run."""
 
-    def __init__(self, setup: Setup, engine: Engine) -> None:
+    def __init__(self, setup: Setup, engine: Engine, scenario: Scenario, wire: Wire) -> None:
         federation, regime, recipe = engine.federation, setup.regime, setup.recipe
-        self._setup, self._engine = setup, engine
+        self._setup, self._engine, self._scenario, self._wire = setup, engine, scenario, wire
         if any((tier.rank or 0) > federation.lora.rank for tier in regime.tiers):
             raise PlanInvalid(
                 f"regime {regime.name} has a tier of a higher rank than the adapter's, {federation.lora.rank}"
@@ -117,6 +126,7 @@ class _Simulation:
                 server_learning_rate=setup.server_learning_rate,
                 buffer=policy.buffer_for(buffer, len(agents) if recipe.fleet.synchronous else recipe.buffer_size),
                 probe=engine.probe(setup.variant) if recipe.needs_probe else None,
+                scenario=scenario,
             ),
             engine.initial(setup.seed),
             [agent.agent_id for agent in agents],
@@ -139,7 +149,7 @@ class _Simulation:
     def run(self) -> RunResult:
         base = self._evaluate_initial()
         end = self._setup.regime.duration_seconds
-        for share in EVALUATION_SHARES:
+        for share in self._scenario.evaluation_shares:
             self._at(end * share, self._evaluate)
         for machine in self._machines.values():
             self._at(0.0, functools.partial(self._start, machine))
@@ -170,7 +180,7 @@ class _Simulation:
         job = self._workshop.begin(
             LocalJob(
                 base=self._server.versions[base],
-                rows=self._engine.sequences(agent.rows),
+                rows=self._scenario.conduct.rows(agent, self._engine.sequences(agent.rows)),
                 seed=agent.seed,
                 sequence=sequence,
                 learning_rate_ratio=agent.learning_rate_ratio,
@@ -194,13 +204,18 @@ class _Simulation:
             self._start(machine)
 
     def _arrive(self, agent: Agent, job: int, base: int) -> None:
+        take = functools.partial(self._wire.carry, agent.agent_id, functools.partial(self._workshop.take, job))
+        load = self._scenario.conduct.send(Trained(agent=agent, base=base, versions=self._server.versions, load=take))
+        if load is None:
+            self._workshop.abandon(job)
+            return
         self._server.accept(
             Upload(
                 agent_id=agent.agent_id,
                 base=base,
                 examples=self._training.local_steps * self._training.batch_size,
                 rank=agent.rank,
-                load=functools.partial(self._workshop.take, job),
+                load=load,
             ),
             now=self._now,
         )
@@ -254,6 +269,7 @@ class _Simulation:
                 seconds=server.seconds,
                 forward_rows=server.passes.forward_rows,
                 backward_rows=server.passes.backward_rows,
+                guard_seconds=server.guard_seconds,
             ),
             training_seconds=server.training_seconds,
         )

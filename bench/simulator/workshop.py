@@ -36,10 +36,9 @@ class Workshop:
         self._done.pop(number, None)
 
     def take(self, number: int) -> Factors:
-        """Return a job's delta, as it looks after the wire's bf16 encoding, and forget the job."""
+        """Return a job's delta as it was trained, and forget the job."""
         if number not in self._done:
             chosen = [number, *(other for other in self._pending if other != number)][: self._most]
             jobs = [self._pending.pop(other) for other in chosen]
             self._done.update(zip(chosen, train(self._model, jobs, self._settings), strict=True))
-        delta = self._done.pop(number)
-        return {name: tensor.bfloat16().float() for name, tensor in delta.items()}
+        return self._done.pop(number)

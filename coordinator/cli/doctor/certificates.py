@@ -12,7 +12,7 @@ from coordinator.cli.doctor.findings import Finding, not_checked, ok, problem, w
 from coordinator.cli.tls import ClientTls
 
 EXPIRY_WARNING_DAYS = 21
-"""Time enough to get a new certificate and to restart everything once."""
+"""Time enough to get a new certificate to every coordinator."""
 
 _EXPIRED, _NOT_YET, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64  # OpenSSL's X509_V_ERR_*
 _DAY_SECONDS = 86_400.0
@@ -47,20 +47,20 @@ def judge_expiry(check: str, address: str, days: float) -> Finding:
     """Judge the days that are left of a certificate that verifies."""
     found = f"{address}: signed by the given authority, for this name, valid for {days:.0f} days"
     if days < EXPIRY_WARNING_DAYS:
-        return warning(check, found, "renew it: agents and operators are locked out once it has expired")
+        return warning(check, found, "renew it (`alignfed ca server`): once it has expired nobody is let in")
     return ok(check, found)
 
 
 def _plain(check: str, address: str, host: str) -> Finding:
     if is_loopback(host):
         return not_checked(check, f"{address} is on this machine and reached without TLS", "give --tls-ca to check TLS")
-    advice = "anybody on the way can read and change what is sent: serve TLS (--tls-certificate-file) and give --tls-ca"
+    advice = "anybody on the way can read and change what is sent: serve TLS (--identity-dir) and give --tls-ca"
     return warning(check, f"{address} is another machine, reached without TLS", advice)
 
 
 def _advice(error: ssl.SSLCertVerificationError, host: str) -> str:
     if error.verify_code == _EXPIRED:
-        return "renew the coordinator's certificate, and restart the coordinator with it"
+        return "renew it with `alignfed ca server`: a coordinator that runs takes it up by itself"
     if error.verify_code == _NOT_YET:
         return "look at this machine's clock, or wait until the certificate is valid"
     if error.verify_code in (_WRONG_NAME, _WRONG_ADDRESS):

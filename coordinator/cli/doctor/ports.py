@@ -23,10 +23,10 @@ _NEXT = {
     Answering.OTHER_GRPC: "another program has the port: name the coordinator's address, or move one of them",
     Answering.HTTP: "this may be the coordinator's /metrics (9464): name its gRPC address instead",
     Answering.TLS: "the coordinator wants TLS: give --tls-ca with the authority that signed its certificate",
-    Answering.PLAIN: "leave --tls-ca out, or start the coordinator with --tls-certificate-file and --tls-key-file",
+    Answering.PLAIN: "leave --tls-ca out, or start the coordinator with --identity-dir instead of --insecure",
     Answering.BAD_CERTIFICATE: "see the certificate's own check below",
-    Answering.TURNS_AWAY: "it may ask clients for certificates (--tls-client-ca-file): show one of that authority "
-    "with --tls-certificate and --tls-key, or look into its log",
+    Answering.TURNS_AWAY: "it asks for an operator's certificate, as `alignfed ca operator` makes: show one with "
+    "--tls-certificate and --tls-key (an agent's will not do), or look into its log",
     Answering.SILENT: "name the coordinator's address; if this is it, look into its log",
     Answering.REFUSED: "start `alignfed coordinator`, or correct the address",
     Answering.UNREACHABLE: "look at the machine, its network and firewalls, or correct the address",
@@ -41,13 +41,15 @@ def check_operator(target: Target) -> tuple[Finding, Answering]:
 
 
 def check_agents(target: Target) -> Finding:
-    """Check that agents are served."""
+    """Check that agents are served, or, where callers are known by certificates, that operators are turned away."""
     place = target.agents
     answering = who_answers(place.address, target.tls, seconds=target.seconds)
     if place.guessed and answering in _NOBODY:
         return not_checked(
             AGENTS_CHECK, f"{place.address} was a guess, and nothing answers there", "name it with --agents"
         )
+    if answering is Answering.TURNS_AWAY:  # its own certificate has verified, so it is a coordinator's
+        return ok(AGENTS_CHECK, f"{place.address} turns away whoever shows no agent's certificate, as it should")
     return _judged(AGENTS_CHECK, place.address, answering, wanted=Answering.AGENTS)
 
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from coordinator.authority.folder import AuthorityFolder
 from coordinator.cli.doctor.examination import Examination
 from coordinator.cli.doctor.findings import Finding, Outcome
 from coordinator.cli.doctor.target import Place, Target
@@ -61,12 +62,28 @@ def live() -> Iterator[LiveCoordinator]:
         yield coordinator
 
 
-def serve(live: LiveCoordinator, pair: Pair | None, **settings: str) -> None:
-    files = {} if pair is None else {"tls_certificate_file": str(pair.certificate), "tls_key_file": str(pair.key)}
-    live.start(**files, **settings)
+@pytest.fixture
+def ids(tmp_path: Path) -> AuthorityFolder:
+    """Authorities of a deployment whose coordinator is `localhost`; tests serve certificates of others, too."""
+    folder = AuthorityFolder(tmp_path / "ids")
+    folder.create(["localhost"])
+    return folder
 
 
-def examine(live: LiveCoordinator, tls_ca: Path | None, shown: Pair | None = None) -> dict[str, Finding]:
+def pair_of(ids: AuthorityFolder, name: str) -> Pair:
+    return Pair(certificate=ids.certificate(name), key=ids.key(name))
+
+
+def serve(live: LiveCoordinator, ids: AuthorityFolder, pair: Pair) -> None:
+    live.start(
+        tls_certificate_file=str(pair.certificate),
+        tls_key_file=str(pair.key),
+        agent_ca_file=str(ids.certificate("agents")),
+        operator_ca_file=str(ids.root_certificate),
+    )
+
+
+def examine(live: LiveCoordinator, tls_ca: Path | None, shown: Pair | None) -> dict[str, Finding]:
     certificate, key = (None, None) if shown is None else (shown.certificate, shown.key)
     target = Target(
         operator=f"localhost:{live.operator_port}",
@@ -79,84 +96,105 @@ def examine(live: LiveCoordinator, tls_ca: Path | None, shown: Pair | None = Non
     return {finding.check: finding for finding in Examination(target).run()}
 
 
-def test_a_sound_certificate_is_ok_and_one_that_ends_soon_a_warning(live: LiveCoordinator, tmp_path: Path) -> None:
-    pair = make_pair(tmp_path / "sound")
-    serve(live, pair)
-    findings = examine(live, pair.certificate)
+def test_a_sound_certificate_is_ok_and_one_that_ends_soon_a_warning(
+    live: LiveCoordinator, ids: AuthorityFolder, tmp_path: Path
+) -> None:
+    admin = pair_of(ids, "operators/admin")
+    serve(live, ids, pair_of(ids, "coordinator"))
+    findings = examine(live, ids.root_certificate, admin)
     assert {findings[it].outcome for it in ("operator address", "agents' address")} == {Outcome.OK}
     assert {findings[it].outcome for it in ("operator certificate", "agents' certificate")} == {Outcome.OK}
     live.stop()
     soon = make_pair(tmp_path / "soon", last_day=10)
-    serve(live, soon)
-    assert examine(live, soon.certificate)["operator certificate"].outcome is Outcome.WARNING
+    serve(live, ids, soon)
+    assert examine(live, soon.certificate, admin)["operator certificate"].outcome is Outcome.WARNING
 
 
-def test_an_expired_certificate_asks_for_a_new_one(live: LiveCoordinator, tmp_path: Path) -> None:
+def test_the_agents_port_turns_operators_away_and_that_is_right(live: LiveCoordinator, ids: AuthorityFolder) -> None:
+    serve(live, ids, pair_of(ids, "coordinator"))
+    finding = examine(live, ids.root_certificate, pair_of(ids, "operators/admin"))["agents' address"]
+    assert finding.outcome is Outcome.OK
+    assert "turns away" in finding.found
+
+
+def test_the_port_of_a_stranger_that_turns_away_is_not_taken_for_the_agents(
+    live: LiveCoordinator, ids: AuthorityFolder, tmp_path: Path
+) -> None:
+    serve(live, ids, make_pair(tmp_path / "stranger"))
+    findings = examine(live, ids.root_certificate, pair_of(ids, "operators/admin"))
+    assert findings["agents' address"].outcome is Outcome.PROBLEM
+
+
+def test_an_expired_certificate_asks_for_a_new_one(live: LiveCoordinator, ids: AuthorityFolder, tmp_path: Path) -> None:
     pair = make_pair(tmp_path / "expired", last_day=-1)
-    serve(live, pair)
-    findings = examine(live, pair.certificate)
+    serve(live, ids, pair)
+    findings = examine(live, pair.certificate, pair_of(ids, "operators/admin"))
     assert findings["operator certificate"].outcome is Outcome.PROBLEM
     assert "renew" in findings["operator certificate"].advice
     assert findings["operator address"].outcome is Outcome.PROBLEM
 
 
-def test_a_certificate_for_another_name_says_which_name_is_wanted(live: LiveCoordinator, tmp_path: Path) -> None:
+def test_a_certificate_for_another_name_says_which_name_is_wanted(
+    live: LiveCoordinator, ids: AuthorityFolder, tmp_path: Path
+) -> None:
     pair = make_pair(tmp_path / "other", name="other.example")
-    serve(live, pair)
-    finding = examine(live, pair.certificate)["operator certificate"]
+    serve(live, ids, pair)
+    finding = examine(live, pair.certificate, pair_of(ids, "operators/admin"))["operator certificate"]
     assert finding.outcome is Outcome.PROBLEM
     assert "subjectAltName names localhost" in finding.advice
 
 
-def test_an_unknown_authority_and_a_file_that_is_none_are_told(live: LiveCoordinator, tmp_path: Path) -> None:
-    serve(live, make_pair(tmp_path / "served"))
-    finding = examine(live, make_pair(tmp_path / "unknown").certificate)["operator certificate"]
+def test_an_unknown_authority_and_a_file_that_is_none_are_told(
+    live: LiveCoordinator, ids: AuthorityFolder, tmp_path: Path
+) -> None:
+    admin = pair_of(ids, "operators/admin")
+    serve(live, ids, pair_of(ids, "coordinator"))
+    finding = examine(live, make_pair(tmp_path / "unknown").certificate, admin)["operator certificate"]
     assert finding.outcome is Outcome.PROBLEM
     assert "--tls-ca" in finding.advice
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate")
-    finding = examine(live, garbage)["operator certificate"]
+    finding = examine(live, garbage, admin)["operator certificate"]
     assert finding.outcome is Outcome.PROBLEM
     assert "PEM" in finding.advice
 
 
-def test_plain_and_tls_are_not_confused(live: LiveCoordinator, tmp_path: Path) -> None:
-    pair = make_pair(tmp_path / "pair")
-    serve(live, pair)
-    finding = examine(live, None)["operator address"]
+def test_plain_and_tls_are_not_confused(live: LiveCoordinator, ids: AuthorityFolder) -> None:
+    serve(live, ids, pair_of(ids, "coordinator"))
+    finding = examine(live, None, None)["operator address"]
     assert finding.outcome is Outcome.PROBLEM
     assert "give --tls-ca" in finding.advice
     live.stop()
-    serve(live, None)
-    finding = examine(live, pair.certificate)["operator address"]
+    live.start()
+    finding = examine(live, ids.root_certificate, pair_of(ids, "operators/admin"))["operator address"]
     assert finding.outcome is Outcome.PROBLEM
     assert "leave --tls-ca out" in finding.advice
 
 
-def test_a_coordinator_that_asks_for_client_certificates_is_recognised(live: LiveCoordinator, tmp_path: Path) -> None:
-    pair = make_pair(tmp_path / "pair")
-    serve(live, pair, tls_client_ca_file=str(pair.certificate))
-    finding = examine(live, pair.certificate)["operator address"]
-    assert finding.outcome is Outcome.PROBLEM
-    assert "--tls-client-ca-file" in finding.advice
-    assert "--tls-certificate" in finding.advice
-
-
-def test_a_certificate_of_ones_own_opens_it(live: LiveCoordinator, tmp_path: Path) -> None:
-    served, operator = make_pair(tmp_path / "served"), make_pair(tmp_path / "operator", name="operator")
-    serve(live, served, tls_client_ca_file=str(operator.certificate))
-    findings = examine(live, served.certificate, operator)
-    assert {findings[it].outcome for it in ("operator address", "operator certificate")} == {Outcome.OK}
-    stranger = make_pair(tmp_path / "stranger", name="stranger")
-    assert examine(live, served.certificate, stranger)["operator address"].outcome is Outcome.PROBLEM
+def test_who_shows_no_operators_certificate_is_told_to(
+    live: LiveCoordinator, ids: AuthorityFolder, tmp_path: Path
+) -> None:
+    serve(live, ids, pair_of(ids, "coordinator"))
+    for shown in (None, make_pair(tmp_path / "stranger", name="stranger")):
+        finding = examine(live, ids.root_certificate, shown)["operator address"]
+        assert finding.outcome is Outcome.PROBLEM
+        assert "`alignfed ca operator`" in finding.advice
+        assert "--tls-certificate" in finding.advice
 
 
 def test_operators_commands_show_a_certificate(
-    live: LiveCoordinator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    live: LiveCoordinator, ids: AuthorityFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    served, operator = make_pair(tmp_path / "served"), make_pair(tmp_path / "operator", name="operator")
-    serve(live, served, tls_client_ca_file=str(operator.certificate))
-    command = ["status", "--json", "--operator", f"localhost:{live.operator_port}", "--tls-ca", str(served.certificate)]
+    serve(live, ids, pair_of(ids, "coordinator"))
+    operator = pair_of(ids, "operators/admin")
+    command = [
+        "status",
+        "--json",
+        "--operator",
+        f"localhost:{live.operator_port}",
+        "--tls-ca",
+        str(ids.root_certificate),
+    ]
     shown = ["--tls-certificate", str(operator.certificate), "--tls-key", str(operator.key)]
     assert run(*command, *shown) == 0
     assert run(*command) != 0, "who shows no certificate gets in"

@@ -23,21 +23,22 @@ _RETRY_SECONDS = 0.5
 
 @asynccontextmanager
 async def opened_store(
-    url: str, *, patience_seconds: float = PATIENCE_SECONDS, observe: Observer | None = None
+    url: str, *, blob_url: str = "", patience_seconds: float = PATIENCE_SECONDS, observe: Observer | None = None
 ) -> AsyncIterator[Store]:
     """Yield the checked store behind `url` and close it afterwards.
 
     Args:
         url: See `coordinator.backends.urls.open_store`.
+        blob_url: Where its payloads are kept; empty for in the store.
         patience_seconds: How long to wait for it to answer.
         observe: Told the name and the seconds of every call to the server; for metrics.
 
     Raises:
         StoreUnreachable: It did not answer in time.
         StoreUnsafe: It answers and could lose deltas.
-        RequestInvalid: The URL cannot be used.
+        RequestInvalid: A URL cannot be used.
     """
-    store = failing_if_armed(open_store(url, observe=observe))
+    store = failing_if_armed(open_store(url, blob_url=blob_url, observe=observe))
     try:
         await wait_until_answers(store, url, patience_seconds=patience_seconds, clock=SystemClock())
         yield store

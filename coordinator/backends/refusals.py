@@ -17,6 +17,7 @@ from alignfed.errors import (
     HeadMoved,
     QueueFull,
     StoreCorrupt,
+    StoreUnreachable,
     UnknownAgent,
     UnknownFederation,
     UploadStalled,
@@ -124,6 +125,13 @@ def part_missing(blob_id: str, index: int) -> StoreCorrupt:
     return StoreCorrupt(
         f"part {index} of payload {blob_id!r} is not in the store: it was deleted, or the store lost data; "
         "see whether its persistence is on"
+    )
+
+
+def payload_elsewhere(blob_id: str) -> StoreUnreachable:
+    """Return the error for a payload in an object store, of a process that was not told of one."""
+    return StoreUnreachable(
+        f"payload {blob_id!r} is kept outside the store: start this process with the --blob-url of the others"
     )
 
 

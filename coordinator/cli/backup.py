@@ -13,6 +13,7 @@ from coordinator.backup.progress import Progress
 from coordinator.backup.restoring import restore_backup
 from coordinator.backup.writing import Written, write_backup
 from coordinator.cli.options import FindStore, needs_extra, store_options
+from coordinator.cli.store_place import StorePlace
 from coordinator.clock import SystemClock
 from coordinator.cuts import Restored
 from coordinator.signing import Signer, signer_from
@@ -45,8 +46,8 @@ def backup_command(names: tuple[str, ...], everything: bool, verify: bool, force
         raise RequestInvalid("name the federations to back up and then FILE, or give --all and FILE")
     if path.exists() and not force:
         raise RequestInvalid(f"{path} exists: name another file, or replace it with --force")
-    url = find_store()
-    for item in asyncio.run(_backup(url, federations, path)):
+    place = find_store()
+    for item in asyncio.run(_backup(place, federations, path)):
         click.echo(_described(item))
     click.echo(f"wrote {path}, {path.stat().st_size / 1e6:,.1f} MB")
 
@@ -72,10 +73,10 @@ def restore_command(file: Path, names: tuple[str, ...], signing_key_file: Path |
     Stop coordinators and workers of the old store before, and start them afterwards: they remember what was.
     """
     signer = signer_from(signing_key_file)
-    url = find_store()
+    place = find_store()
     progress = _progress()
     with opened_backup(file, progress) as backup:
-        for restored in asyncio.run(_restore(url, backup, names or tuple(backup.federations), progress, signer)):
+        for restored in asyncio.run(_restore(place, backup, names or tuple(backup.federations), progress, signer)):
             name = restored.record.plan.federation
             state = ", paused" if restored.record.paused else ""
             click.echo(f"restored {name} at version {restored.head_number}{state}; tokens go on from {restored.epoch}")
@@ -85,20 +86,20 @@ def _progress() -> Progress:
     return Progress(lambda line: click.echo(line, err=True), SystemClock())
 
 
-async def _backup(url: str, federations: list[str], path: Path) -> list[Written]:
+async def _backup(place: StorePlace, federations: list[str], path: Path) -> list[Written]:
     with needs_extra("coordinator"):
         from coordinator.backends.opening import opened_store  # redis takes longer to load than --help may
-    async with opened_store(url) as store:
+    async with opened_store(place.url, blob_url=place.blob_url) as store:
         names = federations or await store.federations.names()
         return await write_backup(store, list(dict.fromkeys(names)), path, clock=SystemClock(), progress=_progress())
 
 
 async def _restore(
-    url: str, backup: BackupFile, names: tuple[str, ...], progress: Progress, signer: Signer
+    place: StorePlace, backup: BackupFile, names: tuple[str, ...], progress: Progress, signer: Signer
 ) -> list[Restored]:
     with needs_extra("coordinator"):
         from coordinator.backends.opening import opened_store  # redis takes longer to load than --help may
-    async with opened_store(url) as store:
+    async with opened_store(place.url, blob_url=place.blob_url) as store:
         return await restore_backup(
             store, backup, list(dict.fromkeys(names)), clock=SystemClock(), progress=progress, signer=signer
         )

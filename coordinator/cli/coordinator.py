@@ -30,6 +30,12 @@ _DEFAULTS = ServiceConfig()
     "--store-url", default="", show_default=False, help="Redis or Valkey; without it an embedded Valkey is started."
 )
 @click.option(
+    "--blob-url",
+    default="",
+    show_default=False,
+    help="Where payloads are kept outside the store: s3://bucket/prefix, gs://, az:// or file:///folder.",
+)
+@click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default=DEFAULT_DATA_DIR,
@@ -184,6 +190,7 @@ def coordinator_command(
     context: click.Context,
     /,
     store_url: str,
+    blob_url: str,
     data_dir: Path,
     metrics_listen: str,
     status_token_file: str,
@@ -209,7 +216,9 @@ def coordinator_command(
 
     config = ServiceConfig(**_identified(service, identity_dir, insecure=insecure))
     with _store(store_url, data_dir) as url, tracing("coordinator") as tracer:
-        asyncio.run(run(config, url, metrics_listen, status_token_file=status_token_file, tracer=tracer))
+        asyncio.run(
+            run(config, url, metrics_listen, blob_url=blob_url, status_token_file=status_token_file, tracer=tracer)
+        )
 
 
 def _identified(service: dict[str, Any], folder: Path | None, *, insecure: bool) -> dict[str, Any]:

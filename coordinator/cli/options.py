@@ -12,7 +12,7 @@ import click
 
 from alignfed.errors import RequestInvalid
 from alignfed.settings import warn_of_visible_secrets
-from coordinator.cli.store_place import DEFAULT_DATA_DIR, noted_store_url
+from coordinator.cli.store_place import DEFAULT_DATA_DIR, StorePlace, noted_store_url
 from coordinator.cli.tls import client_tls
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ Connect = Callable[..., "OperatorClient"]
 """Opens a client of the coordinator that the command's options name; use it as a context manager. `call_seconds` may
 shorten the deadline of its calls."""
 
-FindStore = Callable[[], str]
-"""Returns the URL of the store that the command's options name."""
+FindStore = Callable[[], StorePlace]
+"""Returns where the store is that the command's options name."""
 
 
 def address_options(command: Command) -> Command:
@@ -93,13 +93,19 @@ def operator_options(command: Command) -> Command:
 
 
 def store_options(command: Command) -> Command:
-    """Add `--store-url` and `--data-dir`, handed over as one argument `find_store`, which returns the store's URL."""
+    """Add `--store-url`, `--blob-url` and `--data-dir`, handed over as `find_store`, which says where the store is."""
 
     @click.option(
         "--store-url",
         envvar="ALIGNFED_STORE_URL",
         default="",
         help="The coordinators' store; without it this machine's embedded Valkey. Also ALIGNFED_STORE_URL.",
+    )
+    @click.option(
+        "--blob-url",
+        envvar="ALIGNFED_BLOB_URL",
+        default="",
+        help="Where the coordinators keep payloads outside the store, if they do. Also ALIGNFED_BLOB_URL.",
     )
     @click.option(
         "--data-dir",
@@ -109,9 +115,13 @@ def store_options(command: Command) -> Command:
         help="Data folder of the embedded Valkey that a coordinator on this machine started.",
     )
     @functools.wraps(command)
-    def with_store(*arguments: Any, store_url: str, data_dir: Path, **options: Any) -> Any:
+    def with_store(*arguments: Any, store_url: str, blob_url: str, data_dir: Path, **options: Any) -> Any:
         warn_of_visible_secrets(click.get_current_context())
-        return command(*arguments, find_store=lambda: store_url or noted_store_url(data_dir), **options)
+
+        def find_store() -> StorePlace:
+            return StorePlace(url=store_url or noted_store_url(data_dir), blob_url=blob_url)
+
+        return command(*arguments, find_store=find_store, **options)
 
     return with_store
 

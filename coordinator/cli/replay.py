@@ -20,13 +20,13 @@ def replay_command(federation: str, number: int, find_store: FindStore) -> None:
     nothing. Possible while the parent and the deltas are retained (`retention` in the plan) and the record holds all
     that made the version: alignment maps, server steps, product space and mixed ranks are not recorded.
     """
-    url = find_store()
+    place = find_store()
     with needs_extra("worker"):
         from coordinator.backends.opening import opened_store
         from coordinator.worker.replay import replay_version  # torch takes seconds to load
 
     async def go() -> str:
-        async with opened_store(url) as store:
+        async with opened_store(place.url, blob_url=place.blob_url) as store:
             version = await replay_version(store, federation, number)
         deltas = len(version.merge.deltas) if version.merge else 0
         return (

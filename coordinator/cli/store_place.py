@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from alignfed import failpoints
@@ -9,6 +10,14 @@ from alignfed.errors import RequestInvalid
 
 DEFAULT_DATA_DIR = Path(".alignfed/store")
 _URL_FILE = "url"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StorePlace:
+    """The URLs of a store and of its payloads; `blob_url` is empty where the store keeps them itself."""
+
+    url: str
+    blob_url: str = ""
 
 
 def note_store_url(data_dir: Path, url: str) -> Path:

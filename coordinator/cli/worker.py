@@ -23,6 +23,12 @@ from coordinator.cli.store_place import DEFAULT_DATA_DIR, noted_store_url
     help="The coordinators' store; without it this machine's embedded Valkey.",
 )
 @click.option(
+    "--blob-url",
+    default="",
+    show_default=False,
+    help="Where payloads are kept outside the store: s3://bucket/prefix, gs://, az:// or file:///folder.",
+)
+@click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default=DEFAULT_DATA_DIR,

@@ -7,10 +7,14 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StoreMemory:
-    """Memory that a store uses and may use, in bytes; `limit_bytes` is 0 when nothing limits it."""
+    """Memory that a store uses and may use, in bytes; `limit_bytes` is 0 when nothing limits it.
+
+    `holds_payloads` is false where payloads are kept outside, so that uploads hardly fill it.
+    """
 
     used_bytes: int
     limit_bytes: int
+    holds_payloads: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ async def run(
     store_url: str,
     metrics_listen: str,
     *,
+    blob_url: str = "",
     status_token_file: str = "",
     tracer: Tracer | None = None,
 ) -> None:
@@ -32,6 +33,7 @@ async def run(
         config: Addresses and limits.
         store_url: Where the store is; see `coordinator.backends.urls.open_store`.
         metrics_listen: Address of `/metrics` and the status page, such as `127.0.0.1:9464`; empty for none.
+        blob_url: Where payloads are kept; empty for in the store.
         status_token_file: Secret for signing in to the status page; empty for a page that can only be read.
         tracer: Makes spans; None for none.
 
@@ -47,7 +49,10 @@ async def run(
     async with (
         http_served(registry, HttpConfig(listen=metrics_listen, token_file=status_token_file)) as http,
         opened_store(
-            store_url, patience_seconds=config.store_patience_seconds, observe=metrics.store.observe_call
+            store_url,
+            blob_url=blob_url,
+            patience_seconds=config.store_patience_seconds,
+            observe=metrics.store.observe_call,
         ) as store,
         store_watched(store, metrics.store, SystemClock()),
     ):

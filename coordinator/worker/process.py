@@ -32,6 +32,7 @@ class WorkerConfig:
 
     Attributes:
         store_url: The store that the coordinators use.
+        blob_url: Where payloads are kept; empty for in the store.
         federation: The one federation to work for; None for all.
         base_model: Directory of the base model, when it is not where the plan says.
         metrics_listen: `host:port` of `/metrics`; empty for none.
@@ -42,6 +43,7 @@ class WorkerConfig:
     """
 
     store_url: str
+    blob_url: str = ""
     federation: str | None = None
     base_model: Path | None = None
     metrics_listen: str = "127.0.0.1:9465"
@@ -68,7 +70,7 @@ async def run(config: WorkerConfig, *, tracer: Tracer | None = None) -> None:
     metrics = WorkerMetrics(registry)
     clock = SystemClock()
     async with (
-        opened_store(config.store_url, observe=metrics.store.observe_call) as store,
+        opened_store(config.store_url, blob_url=config.blob_url, observe=metrics.store.observe_call) as store,
         store_watched(store, metrics.store, clock),
     ):
         with metrics_served(registry, config.metrics_listen):

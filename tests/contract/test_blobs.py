@@ -8,8 +8,9 @@ import os
 import pytest
 
 from alignfed.errors import StoreCorrupt, UploadStalled
-from coordinator.backends.redis.blobs import OPEN_FIELD, OPENING_SECONDS
+from coordinator.backends.redis.blobs import OPENING_SECONDS
 from coordinator.backends.redis.keys import blob_key
+from coordinator.backends.redis.parts import FOLDER_FIELD
 from coordinator.backends.redis.store import RedisStore
 from coordinator.ports import Store
 from tests.support.owners import stored_blobs
@@ -118,7 +119,7 @@ async def test_a_blob_that_no_book_has_yet_goes_by_itself(store: Store, federati
     if not isinstance(store, RedisStore):
         pytest.skip("in memory a beginning is one step")
     blob_id = unique("blob")
-    await store._calls.script("open_blob", [blob_key(blob_id)], [OPEN_FIELD, OPENING_SECONDS], federation=federation)
+    await store._calls.script("open_blob", [blob_key(blob_id)], [FOLDER_FIELD, OPENING_SECONDS], federation=federation)
     assert 0 < await store._calls.command("TTL", blob_key(blob_id)) <= OPENING_SECONDS
     await store.blobs.begin(federation, blob_id, at=NOW)
     assert await store._calls.command("TTL", blob_key(blob_id)) == -1

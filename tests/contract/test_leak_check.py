@@ -39,10 +39,12 @@ async def test_a_lease_without_an_end_is_a_leak(store: Store) -> None:
     assert lease not in await unowned(store)
 
 
-async def test_every_test_that_closes_a_store_passes_through_the_check(store_url: str, leaks_found: set[str]) -> None:
+async def test_every_test_that_closes_a_store_passes_through_the_check(
+    store_url: str, blob_url: str, leaks_found: set[str]
+) -> None:
     if store_url == "memory://":
         pytest.skip("what is in memory ends with the test")
-    opened = open_store(store_url)
+    opened = open_store(store_url, blob_url=blob_url)
     federation = (await seed_federation(opened)).federation
     blob_id = unique("blob")
     await keep_without_owner(opened, blob_id)
@@ -50,6 +52,6 @@ async def test_every_test_that_closes_a_store_passes_through_the_check(store_url
     (leaked,) = (key for key in leaks_found if key.endswith(blob_id))
     leaks_found.remove(leaked)
 
-    opened = open_store(store_url)
+    opened = open_store(store_url, blob_url=blob_url)
     await opened.blobs.begin(federation, blob_id, at=NOW)
     await opened.close()

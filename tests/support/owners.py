@@ -2,17 +2,20 @@
 
 A payload belongs to the list of unclaimed blobs (which the sweep ends) or to the list of adopted ones (which retention
 ends); every other key belongs to a federation or to the deployment's identities, or expires by itself, as a lease, a join
-grant and what a restore puts aside must.
+grant and what a restore puts aside must. Where payloads are objects, the record of a blob names the folder of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from coordinator.backends.memory import MemoryStore
+from coordinator.backends.objects.objects import Objects
+from coordinator.backends.objects.orphans import folders_without_record
 from coordinator.backends.redis.calls import Calls
 from coordinator.backends.redis.federations import known_names
-from coordinator.backends.redis.keys import NAMES, PREFIX, FederationKeys, IdentityKeys
+from coordinator.backends.redis.keys import NAMES, PAYLOADS_PLACE, PREFIX, FederationKeys, IdentityKeys
 from coordinator.backends.redis.store import RedisStore
 from coordinator.ports import Store
 
@@ -38,13 +41,34 @@ async def unowned(store: Store) -> set[str]:
     if isinstance(store, MemoryStore):
         books = store._state.books.values()
         return set(store._state.parts) - {blob for book in books for blob in (*book.unclaimed, *book.kept_until)}
-    suspects = await _unowned_keys(_calls(store))
-    return suspects & await _unowned_keys(_calls(store)) if suspects else suspects  # one may have been begun meanwhile
+    suspects = await _unowned(store)
+    return suspects & await _unowned(store) if suspects else suspects  # one may have been begun meanwhile
+
+
+async def unowned_folders(store: Store) -> set[str]:
+    """Return the folders of objects that no record of a blob names."""
+    assert isinstance(store, RedisStore)
+    if store._objects is None:
+        return set()
+    return set(await folders_without_record(store._calls, [name async for name in stored_folders(store._objects)]))
+
+
+async def stored_folders(objects: Objects) -> AsyncIterator[str]:
+    """Yield the names of all folders."""
+    after = ""
+    while found := await objects.folders(after=after, limit=SCAN_COUNT):
+        for folder in found:
+            yield folder.name
+        after = found[-1].name
+
+
+async def _unowned(store: Store) -> set[str]:
+    return await _unowned_keys(_calls(store)) | await unowned_folders(store)
 
 
 async def _unowned_keys(calls: Calls) -> set[str]:
     keys = await _all_keys(calls)  # first: what is adopted meanwhile is owned when the owners are read
-    owned = {NAMES, IdentityKeys.grants, IdentityKeys.agents, IdentityKeys.revoked}
+    owned = {NAMES, PAYLOADS_PLACE, IdentityKeys.grants, IdentityKeys.agents, IdentityKeys.revoked}
     for name, created in await known_names(calls):
         named = FederationKeys(name)
         owned |= {key for owner, key in vars(named).items() if created or owner in BEFORE_CREATION}

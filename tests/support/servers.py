@@ -28,6 +28,11 @@ def redis_binary() -> str:
     return found
 
 
+def memory_folder() -> Path | None:
+    """Return a folder in memory; None where there is none."""
+    return found if (found := Path("/dev/shm")).is_dir() else None
+
+
 def free_port() -> int:
     """Return a TCP port of this machine that nobody listens on."""
     with socket.socket() as probe:

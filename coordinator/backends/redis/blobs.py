@@ -1,4 +1,4 @@
-"""Payload parts in Redis: one hash per blob."""
+"""The books of payloads in Redis: one record per blob, with its parts or notes of them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from coordinator.backends import refusals
 from coordinator.backends.redis.calls import Calls
 from coordinator.backends.redis.federations import known_names
 from coordinator.backends.redis.keys import NAMES, FederationKeys, blob_key
+from coordinator.backends.redis.parts import FOLDER_FIELD, Parts
 from coordinator.backends.redis.searches import SCAN_BATCH, literal
 from coordinator.backends.rules import CONDEMNED
 
 SWEEP_BATCH = 200
 """Blobs per step of a sweep: keeps the script short and the server responsive."""
-
-OPEN_FIELD = "begun"
-"""Field of a blob's hash that is there from `begin` on; parts have their index for a field."""
 
 OPENING_SECONDS = 3600
 """How long a blob's key lives by itself, until the federation's books have it: a command later, unless a process stops
@@ -23,18 +21,24 @@ in between. Such a key goes, rather than stay without an owner."""
 class RedisBlobs:
     """Implements `coordinator.ports.Blobs`.
 
+    Args:
+        calls: To the server.
+        parts: Where the bytes go; the books are the same for all.
+
     A blob's key lives in another Cluster slot than its federation. So deleting takes two steps: a script condemns the
     blob, which nothing can adopt from then on; then its key goes. Beginning takes three: the key is made so that it
     expires, the blob is noted, and only then does the key stay. Whatever stops in between, no key stays unnoted.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, parts: Parts) -> None:
         self._calls = calls
+        self._parts = parts
 
     async def begin(self, federation: str, blob_id: str, *, at: float) -> None:
         """See the port."""
         keys, key = FederationKeys(federation), blob_key(blob_id)
-        await self._calls.script("open_blob", [key], [OPEN_FIELD, OPENING_SECONDS], federation=federation)
+        folder = await self._parts.new_folder()
+        await self._calls.script("open_blob", [key], [FOLDER_FIELD, OPENING_SECONDS, folder], federation=federation)
         status, *details = await self._calls.script(
             "begin", [keys.federation, keys.unclaimed, keys.lifetimes], [blob_id, repr(at)], federation=federation
         )
@@ -50,16 +54,11 @@ class RedisBlobs:
 
     async def put_part(self, blob_id: str, index: int, data: bytes) -> None:
         """See the port."""
-        (status,) = await self._calls.script("put_part", [blob_key(blob_id)], [index, data], federation="")
-        if status == "gone":
-            raise refusals.blob_gone(blob_id)
+        await self._parts.put(blob_id, index, data)
 
     async def get_part(self, blob_id: str, index: int) -> bytes:
         """See the port."""
-        data = await self._calls.command("HGET", blob_key(blob_id), index)
-        if data is None:
-            raise refusals.part_missing(blob_id, index)
-        return bytes(data)
+        return await self._parts.get(blob_id, index)
 
     async def stored_parts(self, blob_id: str, parts: int) -> int:
         """See the port."""
@@ -90,6 +89,7 @@ class RedisBlobs:
         """See the port."""
         never_created = [name for name, created in await known_names(self._calls) if not created]
         deleted = [await self._sweep_one(name, unclaimed_before) for name in {federation, *never_created}]
+        await self._parts.tidy(before=unclaimed_before)
         return sum(deleted)
 
     async def _sweep_one(self, federation: str, unclaimed_before: float) -> int:
@@ -108,5 +108,6 @@ class RedisBlobs:
 
     async def _delete_condemned(self, keys: FederationKeys, blob_ids: list[str]) -> int:
         """Delete blobs, then forget them; returns how many this call, rather than a rival, has forgotten."""
+        await self._parts.discard(blob_ids)
         await self._calls.batch("unlink", [("UNLINK", blob_key(blob_id)) for blob_id in blob_ids])
         return int(await self._calls.command("ZREM", keys.lifetimes, *blob_ids))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from coordinator.backends.objects.claim import check_place
+from coordinator.backends.objects.objects import Objects
+from coordinator.backends.objects.parts import ObjectParts
 from coordinator.backends.redis.address import StoreAddress
 from coordinator.backends.redis.agents import RedisAgents
 from coordinator.backends.redis.backups import RedisBackups
@@ -15,6 +20,7 @@ from coordinator.backends.redis.identities import RedisIdentities
 from coordinator.backends.redis.inspection import inspect_servers
 from coordinator.backends.redis.leases import RedisLeases
 from coordinator.backends.redis.memory import read_memory
+from coordinator.backends.redis.parts import RecordParts
 from coordinator.backends.redis.safety import check_server
 from coordinator.backends.redis.upkeep import RedisUpkeep
 from coordinator.backends.redis.versions import RedisVersions
@@ -38,15 +44,20 @@ class RedisStore:
 
     Args:
         address: Where the server is; see `coordinator.backends.redis.address`.
+        objects: Where payloads go; None for into the server, with everything else.
         observe: Told the name and the seconds of every call to the server; for metrics.
     """
 
-    def __init__(self, address: StoreAddress, *, observe: Observer | None = None) -> None:
+    def __init__(
+        self, address: StoreAddress, *, objects: Objects | None = None, observe: Observer | None = None
+    ) -> None:
         self._connections = Connections(address)
         self._calls = Calls(self._connections.client, wait_replicas=address.wait_replicas, observe=observe)
         self.federations: Federations = RedisFederations(self._calls)
         self.agents: Agents = RedisAgents(self._calls)
-        self.blobs: Blobs = RedisBlobs(self._calls)
+        self._objects = objects
+        parts = RecordParts(self._calls) if objects is None else ObjectParts(self._calls, objects, observe=observe)
+        self.blobs: Blobs = RedisBlobs(self._calls, parts)
         self.deltas: Deltas = RedisDeltas(self._calls)
         self.versions: Versions = RedisVersions(self._calls)
         self.leases: Leases = RedisLeases(self._calls)
@@ -58,15 +69,23 @@ class RedisStore:
     async def check(self) -> None:
         """See the port."""
         await check_server(self._calls)
+        await check_place(self._calls, self._objects)
 
     async def memory(self) -> StoreMemory:
         """See the port."""
-        return await read_memory(self._calls)
+        memory = await read_memory(self._calls)
+        return dataclasses.replace(memory, holds_payloads=self._objects is None)
 
     async def inspect(self) -> list[StoreServer]:
         """See the port."""
-        return await inspect_servers(self._calls)
+        servers = await inspect_servers(self._calls)
+        if self._objects is None:
+            return servers
+        place = self._objects.place
+        return [dataclasses.replace(server, software=f"{server.software}, payloads in {place}") for server in servers]
 
     async def close(self) -> None:
         """See the port."""
         await self._connections.close()
+        if self._objects is not None:
+            await self._objects.close()

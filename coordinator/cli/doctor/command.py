@@ -31,6 +31,13 @@ from coordinator.cli.tls import client_tls
     help="Check the store from this machine, too; also ALIGNFED_STORE_URL.",
 )
 @click.option(
+    "--blob-url",
+    envvar="ALIGNFED_BLOB_URL",
+    default="",
+    metavar="URL",
+    help="Where its payloads are kept, if outside it; also ALIGNFED_BLOB_URL.",
+)
+@click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
     default=DEFAULT_DATA_DIR,
@@ -55,6 +62,7 @@ def doctor_command(
     http: str,
     worker_http: str,
     store_url: str,
+    blob_url: str,
     data_dir: Path,
     base_model: Path | None,
     state_dir: Path | None,
@@ -73,6 +81,7 @@ def doctor_command(
         http=beside(operator, http, HTTP_PORT),
         worker_http=worker_http,
         store_url=store_url,
+        blob_url=blob_url,
         data_dir=data_dir,
         data_dir_named=context.get_parameter_source("data_dir") is not ParameterSource.DEFAULT,
         base_model=base_model,

@@ -127,9 +127,9 @@ class Examination:
                 return []
             return [not_checked("store", "the coordinator was not reached", "give --store-url to check it from here")]
         try:
-            inspection = asyncio.run(_inspect_store(target.store_url))
+            inspection = asyncio.run(_inspect_store(target.store_url, target.blob_url))
         except RequestInvalid as error:
-            return [problem("store from here", error.message, "correct --store-url")]
+            return [problem("store from here", error.message, "correct --store-url or --blob-url")]
         self._memory_used_bytes = sum(server.memory_used_bytes for server in inspection.store)
         if self._version:
             found = store.check_store(inspection, "this machine")[0]
@@ -145,12 +145,12 @@ class Examination:
         return [*findings, versions.check_worker(version, self._version)] if version else findings
 
 
-async def _inspect_store(url: str) -> InspectionView:
+async def _inspect_store(url: str, blob_url: str) -> InspectionView:
     from coordinator.backends.urls import open_store  # redis is part of the `coordinator` extra
     from coordinator.clock import SystemClock
     from coordinator.service.inspection import inspect
 
-    opened = open_store(url)
+    opened = open_store(url, blob_url=blob_url)
     try:
         found = await inspect(opened, SystemClock())
     finally:

@@ -30,6 +30,7 @@ class Target:
         agents, http: Its other two addresses.
         worker_http: A worker's metrics address; empty for none.
         store_url: The store as seen from here; empty for none.
+        blob_url: Where its payloads are kept, seen from here; empty for in it.
         data_dir: Data folder of an embedded store.
         data_dir_named: Whether somebody named that folder.
         base_model: Directory of the base model.
@@ -45,6 +46,7 @@ class Target:
     tls: ClientTls | None = None
     worker_http: str = ""
     store_url: str = ""
+    blob_url: str = ""
     data_dir_named: bool = False
     base_model: Path | None = None
     state_dir: Path | None = None

@@ -53,7 +53,8 @@ class StoreRoom:
 
     def stored(self, nbytes: int) -> None:
         """Note bytes that an upload has just stored."""
-        self._stored_since_bytes += nbytes
+        if self._memory.holds_payloads:
+            self._stored_since_bytes += nbytes
 
     async def refresh(self) -> None:
         """Read the store's memory; while it is away, what was read last holds."""

@@ -237,6 +237,14 @@ ALIGN_ACTIVATIONS = Goal(
     kind=Kind.COST,
     unit="s",
 )
+CHECKS = Goal(
+    number="13",
+    what="finding out who sends a delta of 120 tensors, and whether it has the plan's form",
+    ceiling="the whole upload of such a delta, 1.8 MB, over mutual TLS",
+    bound=0.05,
+    kind=Kind.COST,
+    unit="ms",
+)
 GOALS = (
     UPLOAD,
     BARE_UPLOAD,
@@ -257,5 +265,6 @@ GOALS = (
     ALIGN_DEFAULT,
     ALIGN_FEATURES,
     ALIGN_ACTIVATIONS,
+    CHECKS,
 )
 """Numbers that are missing here are those of `alignfed bench flower`."""

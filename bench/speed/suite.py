@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from bench.speed.alignment import measure_alignment
+from bench.speed.checks import measure_checks
 from bench.speed.goals import GOALS, MERGE_BF16, MERGE_FP32, Row
 from bench.speed.local_model import LAYERS
 from bench.speed.memory import FEW, MANY, measure_memory
@@ -123,6 +124,10 @@ def _alignment(folder: Path, size: Size, say: Say) -> Sequence[Row]:
     return measure_alignment(folder, model_dir=size.model_dir, layers=size.layers, rounds=rounds, say=say)
 
 
+def _checks(folder: Path, size: Size, say: Say) -> Sequence[Row]:
+    return [measure_checks(folder, rounds=size.rounds, say=say)]
+
+
 PARTS: dict[str, Callable[[Path, Size, Say], Sequence[Row]]] = {
     "transfers": _transfers,
     "memory": _memory,
@@ -131,6 +136,7 @@ PARTS: dict[str, Callable[[Path, Size, Say], Sequence[Row]]] = {
     "merges": _merges,
     "whole-merges": _whole_merges,
     "alignment": _alignment,
+    "checks": _checks,
 }
 """What can be measured by itself."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import random
 import re
 
@@ -10,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from alignfed.chunks import ChunkData
 from alignfed.errors import PlanInvalid, RequestInvalid
-from alignfed.plan import AGENT_ID, FederationPlan
+from alignfed.plan import AGENT_ID, FederationPlan, TensorSpec
 from alignfed.plan_proto import ENCODING_FROM_PROTO, plan_from_proto, tensors_from_proto
 from alignfed.v1 import operator_service_pb2 as op
 from alignfed.v1 import types_pb2 as pb
@@ -33,6 +35,9 @@ from coordinator.service.admission import MAX_INTEGER, DeltaHeader
 
 SPREAD = (0.75, 1.5)
 """Times after which to come back are multiplied by a random factor between these."""
+
+_REMEMBERED_MANIFEST_BYTES = 128 * 1024
+"""A thousand tensors; longer manifests, which cost a sender nothing, are not kept."""
 
 _LABEL = re.compile(r"[A-Za-z0-9 ._:+-]{0,64}")
 
@@ -138,10 +143,23 @@ def header_from_proto(message: pb.DeltaHeader) -> DeltaHeader:
         local_steps=message.local_steps,
         encoding=ENCODING_FROM_PROTO.get(message.encoding),
         rank=message.rank,
-        tensors=tensors_from_proto(message.tensors),
+        tensors=_manifest_of(message),
         total_bytes=message.total_bytes,
         sha256=message.sha256,
     )
+
+
+def _manifest_of(message: pb.DeltaHeader) -> tuple[TensorSpec, ...]:
+    """Return a header's manifest; all agents of a federation send the same one, and reading it takes a millisecond."""
+    encoded = pb.DeltaHeader(tensors=message.tensors).SerializeToString()
+    if len(encoded) > _REMEMBERED_MANIFEST_BYTES:
+        return tensors_from_proto(message.tensors)
+    return _remembered_manifest(encoded)
+
+
+@functools.lru_cache(maxsize=32)
+def _remembered_manifest(encoded: bytes) -> tuple[TensorSpec, ...]:
+    return tensors_from_proto(pb.DeltaHeader.FromString(encoded).tensors)
 
 
 def adapter_kind_from_proto(value: int) -> AdapterKind:
@@ -263,6 +281,8 @@ def merge_to_proto(merge: MergeRecord) -> op.MergeRecord:
         calibration_loss_after=merge.calibration_loss_after,
         calibration_loss_served=merge.calibration_loss_served,
         unrecorded=merge.unrecorded,
+        robust=merge.robust,
+        privacy=None if merge.privacy is None else op.PrivacySpent(**dataclasses.asdict(merge.privacy)),
     )
 
 

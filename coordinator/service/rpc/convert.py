@@ -151,7 +151,9 @@ def header_from_proto(message: pb.DeltaHeader) -> DeltaHeader:
 
 def _manifest_of(message: pb.DeltaHeader) -> tuple[TensorSpec, ...]:
     """Return a header's manifest; all agents of a federation send the same one, and reading it takes a millisecond."""
-    encoded = pb.DeltaHeader(tensors=message.tensors).SerializeToString()
+    alone = pb.DeltaHeader()
+    alone.tensors.MergeFrom(message.tensors)  # by a copy in C, which the constructor does not make
+    encoded = alone.SerializeToString()
     if len(encoded) > _REMEMBERED_MANIFEST_BYTES:
         return tensors_from_proto(message.tensors)
     return _remembered_manifest(encoded)

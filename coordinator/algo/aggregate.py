@@ -20,8 +20,10 @@ from coordinator.algo.factors import check_all_finite, check_same_shapes, norm
 from coordinator.algo.grouping import VersionGroup, group_by_base
 from coordinator.algo.merge.agreement import agreement
 from coordinator.algo.merge.candidate import Candidate, Weighed, make_candidate, own_bases
+from coordinator.algo.merge.cohorts import combined, shared
 from coordinator.algo.merge.merging import Term, merge
 from coordinator.algo.merge.mixed_rank import RankAveraging, average_by_component
+from coordinator.algo.merge.robust import robust_mean
 from coordinator.algo.modules import check_frozen_a
 from coordinator.algo.recipe import Fleet, Recipe
 from coordinator.algo.values import Aggregated, AggregationInput, DeltaInput, Load, MergeSpace, in_fp32, norm_of
@@ -87,6 +89,9 @@ def aggregate(inputs: AggregationInput, recipe: Recipe, watch: Watch = _unwatche
         fitted = _calibrated(inputs, recipe, groups, terms)
     coefficients = _taken(_folded(groups, fitted.coefficients, recipe), recipe)
     terms = [Term(coefficient=value, load=load) for value, load in zip(coefficients, ranked, strict=True)]
+    if recipe.robust is not None:
+        coefficients = shared(terms, [delta.base for delta in deltas], recipe.robust)
+        terms = [Term(coefficient=value, load=load) for value, load in zip(coefficients, ranked, strict=True)]
     bases = own_bases(inputs, deltas) if recipe.space is MergeSpace.PRODUCT else ()
     weighed = Weighed(deltas=tuple(deltas), terms=tuple(terms), norms=tuple(norms), bases=bases)
     with watch("merge"):
@@ -101,6 +106,7 @@ def aggregate(inputs: AggregationInput, recipe: Recipe, watch: Watch = _unwatche
         fit_losses=(*fitted.losses, *candidate.losses),
         state={**history.staleness, **pace_memory, **candidate.state},
         space=recipe.space,
+        robust="" if recipe.robust is None else recipe.robust.name,
         unrecorded=candidate.unrecorded if ranked is loads else (*candidate.unrecorded, MIXED_RANKS),
     )
 
@@ -115,7 +121,7 @@ def replay(head: Factors, record: MergeRecord, load: Callable[[str], Factors]) -
 
     Raises:
         AggregationInvalid: A group was carried by a map, or something else than its deltas made the version, which
-            records do not hold; or the record has no deltas.
+            records do not hold; or the record has no deltas, or names a robust mean that there is not.
         ManifestMismatch: A delta's tensors are not the head's.
     """
     carried = [group for group in record.groups if group.method != METHOD_NONE]
@@ -135,6 +141,8 @@ def replay(head: Factors, record: MergeRecord, load: Callable[[str], Factors]) -
         Term(coefficient=delta.coefficient, load=clipped(functools.partial(load, delta.delta_id), delta.clip))
         for delta in record.deltas
     ]
+    if record.robust:
+        terms = combined(terms, [delta.base for delta in record.deltas], robust_mean(record.robust))
     return merge(head, terms, server_learning_rate=record.server_learning_rate)
 
 

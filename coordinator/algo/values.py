@@ -136,6 +136,7 @@ class Aggregated:
             empty when there was none.
         state: What the server is to remember with the new version, the same at every step scale.
         space: The space that was merged in; the moving average is taken in it too.
+        robust: Name of the robust mean that stands for the deltas of a cohort; empty for a weighted sum.
         unrecorded: What made the candidate beside the weighted sum of its deltas, in words; empty when a record of the
             coefficients re-derives it.
     """
@@ -147,4 +148,5 @@ class Aggregated:
     fit_losses: tuple[float, ...] = ()
     state: ServerState = dataclasses.field(default_factory=dict)
     space: MergeSpace = MergeSpace.FACTOR
+    robust: str = ""
     unrecorded: tuple[str, ...] = ()

@@ -72,7 +72,8 @@ class MergeRecord:
     """How a version came about: enough to derive it again, bit for bit, from its parent and deltas.
 
     Unless something else made it too: `unrecorded` says what. The record of a version that is old has let go of its
-    deltas and groups; `forgotten_deltas` is how many there were.
+    deltas and groups; `forgotten_deltas` is how many there were. `robust` names the robust mean that stands for the
+    deltas of a cohort; it is empty for a weighted sum.
     """
 
     recipe: str
@@ -84,6 +85,7 @@ class MergeRecord:
     calibration_loss_served: float | None = None
     unrecorded: tuple[str, ...] = ()
     forgotten_deltas: int = 0
+    robust: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from alignfed.codec import Factors, check_finite
 from coordinator.algo.calibrate.training import CalibrationTraining, Trained, train
 from coordinator.algo.factors import add_scaled, copy_of, zeros_like
+from coordinator.algo.merge.cohorts import combined
 from coordinator.algo.merge.merging import Term, merge
 from coordinator.algo.merge.products import ProductTerm, merge_products
 from coordinator.algo.merge.server_step import ServerStep, StepInput
@@ -72,7 +73,7 @@ def make_candidate(inputs: AggregationInput, recipe: Recipe, weighed: Weighed) -
     elif recipe.server_step is not None:
         merged = _stepped(inputs, recipe.server_step, weighed)
     else:
-        merged = Candidate(at_step_scale=functools.partial(_added, inputs, weighed.terms))
+        merged = Candidate(at_step_scale=functools.partial(_added, inputs, _robust_terms(recipe, weighed)))
     if recipe.calibration_training is not None:
         return _trained(inputs, recipe.calibration_training, weighed, merged)
     return merged
@@ -85,6 +86,12 @@ def own_bases(inputs: AggregationInput, deltas: Sequence[DeltaInput]) -> tuple[F
         if delta.base not in bases:
             bases[delta.base] = inputs.base_factors(delta.base)
     return tuple(bases[delta.base] for delta in deltas)
+
+
+def _robust_terms(recipe: Recipe, weighed: Weighed) -> Sequence[Term]:
+    if recipe.robust is None:
+        return weighed.terms
+    return combined(weighed.terms, [delta.base for delta in weighed.deltas], recipe.robust)
 
 
 def _added(inputs: AggregationInput, terms: Sequence[Term], scale: float) -> Factors:

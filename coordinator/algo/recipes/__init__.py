@@ -25,11 +25,14 @@ from coordinator.algo.recipes import (
     ffa_lora,
     flexlora,
     freshness,
+    median,
+    multi_krum,
     orthofl,
     participation,
     participation_corrected_map,
     participation_paced,
     participation_paper_map,
+    trimmed_mean,
 )
 
 RECIPES: dict[str, Recipe] = {
@@ -55,11 +58,14 @@ RECIPES: dict[str, Recipe] = {
         ffa_lora.RECIPE,
         flexlora.RECIPE,
         freshness.RECIPE,
+        median.RECIPE,
+        multi_krum.RECIPE,
         orthofl.RECIPE,
         participation.RECIPE,
         participation_corrected_map.RECIPE,
         participation_paced.RECIPE,
         participation_paper_map.RECIPE,
+        trimmed_mean.RECIPE,
     )
 }
 

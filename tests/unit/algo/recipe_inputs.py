@@ -16,6 +16,7 @@ LINEAR = [
     if recipe.align in (leave_alone, transport_gauge)
     and recipe.server_step is None
     and recipe.calibration_training is None
+    and (recipe.robust is None or recipe.robust.combine is None)
     and recipe.space is MergeSpace.FACTOR
 ]
 """Recipes whose candidate is the head plus a weighted sum of the deltas as they came."""

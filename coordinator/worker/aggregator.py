@@ -206,6 +206,7 @@ class Aggregator:
             calibration_loss_after=verdict.loss_after,
             calibration_loss_served=verdict.loss_served,
             unrecorded=aggregated.unrecorded,
+            robust=aggregated.robust,
         )
 
     async def _store_version(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,8 @@ from coordinator.service.identity.open_calls import OpenCalls
 from coordinator.service.identity.revocations import Revocations
 from coordinator.service.identity.roles import role_for
 from coordinator.service.rpc.types import Context
+
+logger = logging.getLogger(__name__)
 
 _CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
@@ -73,6 +76,8 @@ class Gate:
                     f"show a certificate made by `alignfed ca operator NAME --role {due}`",
                     role=role,
                 )
+            if due is not Role.VIEWER:  # who did what; reading is not worth a line
+                logger.info("operator call method=%s operator=%s", method, caller.identity.name)
         _CALLER.set(caller)
 
     def check_claim(self, federation: str, agent_id: str) -> None:
@@ -145,6 +150,3 @@ def operator_name() -> str:
     """Return the name of the operator whose RPC runs here; empty where identities are off."""
     caller = _CALLER.get()
     return "" if caller is None else caller.identity.name
-
-
-__all__ = ["Gate", "Role", "current_caller", "operator_name"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -193,6 +194,17 @@ async def test_a_role_includes_what_it_says_and_no_more(role: Role, connect: Con
         except grpc.RpcError as error:
             reason = (await refused(_raising(error))).reason
         assert (reason == "ROLE_INSUFFICIENT") is not role.includes(due), (name, reason)
+
+
+async def test_the_log_says_which_operator_did_what(
+    connect: Connect, deployment: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = connect(None, deployment.operator("olga", Role.OPERATOR))
+    await client.operators.ListFederations(op.ListFederationsRequest(), timeout=10)
+    await client.operators.PauseFederation(op.PauseFederationRequest(federation="fed"), timeout=10)
+    calls = [record.message for record in caplog.records if "operator call" in record.message]
+    assert calls == ["operator call method=PauseFederation operator=olga"]
 
 
 async def _raising(error: Exception) -> None:

@@ -82,7 +82,7 @@ ca() {
     chmod 700 "$SECRETS/identity"
     tar -C "$SECRETS" -cf - identity | docker run --rm -i --network none --read-only --tmpfs /tmp --cap-drop ALL \
         --security-opt no-new-privileges:true --entrypoint sh "$(coordinator_image)" -c \
-        'tar -C /tmp --no-same-owner -xf - && words=$1 && shift && alignfed ca "$words" /tmp/identity "$@" >&2 \
+        'tar -C /tmp --no-same-owner -xf - && words=$1 && shift && alignfed ca "$words" /tmp/identity "$@" >/dev/null \
             && tar -C /tmp -cf - identity' sh "$@" > "$SECRETS/.identity.tar"
     mkdir -m 700 "$draft"
     tar -C "$draft" --no-same-owner -xf "$SECRETS/.identity.tar"

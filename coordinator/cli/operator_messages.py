@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from alignfed.plan_proto import plan_from_proto
@@ -17,6 +19,7 @@ from coordinator.domain import (
     Head,
     MergedDelta,
     MergeRecord,
+    PrivacyRecord,
     VersionId,
     VersionKind,
 )
@@ -127,7 +130,13 @@ def _merge_of(message: operator_pb.MergeRecord) -> MergeRecord:
         calibration_loss_after=loss("calibration_loss_after"),
         calibration_loss_served=loss("calibration_loss_served"),
         unrecorded=tuple(message.unrecorded),
+        robust=message.robust,
+        privacy=_privacy_of(message.privacy) if message.HasField("privacy") else None,
     )
+
+
+def _privacy_of(message: operator_pb.PrivacySpent) -> PrivacyRecord:
+    return PrivacyRecord(**{field.name: getattr(message, field.name) for field in dataclasses.fields(PrivacyRecord)})
 
 
 def _merged_delta_of(message: operator_pb.MergedDelta) -> MergedDelta:

@@ -8,6 +8,7 @@ from pathlib import Path
 from alignfed.codec import Factors, check_manifest, encode, manifest_of
 from alignfed.errors import CalibrationMissing, ManifestMismatch, PlanInvalid
 from alignfed.plan import Encoding, FederationPlan, Lora
+from coordinator.algo.privacy.budget import participations_allowed
 from coordinator.algo.recipes.requirements import recipe_of
 from coordinator.cli.base_model_files import find_base_model, with_digest
 from coordinator.cli.calibration_set import calibration_set
@@ -37,11 +38,13 @@ def resolve(
 
     Raises:
         WrongBaseModel: The base model cannot be found, or does not have the digest that the plan file demands.
-        PlanInvalid: Recipe, LoRA or adapter do not fit.
+        PlanInvalid: Recipe, LoRA, privacy or adapter do not fit.
         ManifestMismatch: The existing adapter does not belong to this base model.
         CalibrationMissing, DataUnusable: There are not enough calibration rows, or they cannot be read.
     """
     recipe = recipe_of(file.plan)
+    if file.plan.privacy.enabled:
+        participations_allowed(file.plan.validate().privacy)
     model_dir, wanted = find_base_model(file, base_model)
     factors, lora = _initial(file, model_dir, adapter, seed)
     base = with_digest(wanted, model_dir)

@@ -68,12 +68,24 @@ class GroupRecord:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyRecord:
+    """What a private merge made of the privacy loss of the agent that took part most often, `participations` times."""
+
+    epsilon: float
+    delta: float
+    participations: int
+    noise_multiplier: float
+    clip_norm: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MergeRecord:
     """How a version came about: enough to derive it again, bit for bit, from its parent and deltas.
 
     Unless something else made it too: `unrecorded` says what. The record of a version that is old has let go of its
-    deltas and groups; `forgotten_deltas` is how many there were. `robust` names the robust mean that stands for the
-    deltas of a cohort; it is empty for a weighted sum.
+    deltas and groups; `forgotten_deltas` is how many there were. With `privacy`, norms and cosines of deltas are 0:
+    they would tell of deltas what noise hides. `robust` names the robust mean that stands for the deltas of a cohort;
+    it is empty for a weighted sum.
     """
 
     recipe: str
@@ -86,6 +98,7 @@ class MergeRecord:
     unrecorded: tuple[str, ...] = ()
     forgotten_deltas: int = 0
     robust: str = ""
+    privacy: PrivacyRecord | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

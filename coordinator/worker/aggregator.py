@@ -35,6 +35,7 @@ from coordinator.worker.metrics import MergeTimes
 from coordinator.worker.outliers import without_outliers
 from coordinator.worker.parents import Parent, Parents
 from coordinator.worker.payloads import store_adapter
+from coordinator.worker.privacy import PrivacyLedger, as_private, standing_still
 from coordinator.worker.probes import Probe
 from coordinator.worker.screens import Screens
 from coordinator.worker.server_state import store_state
@@ -61,6 +62,8 @@ class Aggregator:
     """
 
     def __init__(self, context: WorkerContext, plan: FederationPlan, probe: Probe | None) -> None:
+        plan = as_private(plan)
+        self._ledger = PrivacyLedger(context.store, plan) if plan.privacy.enabled else None
         self._store = context.store
         self._clock = context.clock
         self._metrics = context.metrics
@@ -102,6 +105,8 @@ class Aggregator:
                 max_ratio=self._plan.aggregation.max_delta_norm_ratio,
                 observe=self._metrics.delta_norm.labels(self._plan.federation).observe,
             )
+            if self._ledger is not None:
+                intake = await self._ledger.admit(intake, head)
         with self._timed("screen"):
             intake = await self._screens.screen(intake, parent)
         await self._reject(intake.rejections, token)
@@ -112,6 +117,8 @@ class Aggregator:
             annotate(outcome="rejected")
         merged = await self._merge(intake, parent, token) if intake.accepted else ()
         self._screens.settled([queued.delta.delta_id for queued in merged])
+        if self._ledger is not None:
+            await self._ledger.hold_when_spent()
 
     async def _merge(self, intake: Intake, parent: Parent, token: int) -> tuple[QueuedDelta, ...]:
         """Publish a version of what is left once those are left out that cannot be in it, and return its deltas.
@@ -140,7 +147,10 @@ class Aggregator:
             return ()
         with self._timed("publish"):
             version, outcome = await self._publish(intake, parent, made, token=token)
-        self._gate.opened()
+        if made.judged.verdict.step_scale == 0:
+            await self._gate.shut(CandidateGated("the candidates' calibration loss would have jumped"))
+        else:
+            self._gate.opened()
         annotate_published(version, outcome)
         log_published(self._plan.federation, version, outcome)
         return intake.accepted
@@ -168,7 +178,11 @@ class Aggregator:
                 return intake, error
             else:
                 made = Made(aggregated=aggregated, judged=judged)
-                return intake, made if judged.verdict.accepted else CandidateGated(jump(judged))
+                if judged.verdict.accepted:
+                    return intake, made
+                if self._ledger is None:
+                    return intake, CandidateGated(jump(judged))
+                return intake, dataclasses.replace(made, judged=standing_still(judged, parent))
         return intake, None
 
     async def _publish(
@@ -177,7 +191,7 @@ class Aggregator:
         plan, aggregated, judged = self._plan, made.aggregated, made.judged
         await failpoints.hit_async("merge.judged")
         with span(self._tracer, "store version"):
-            version = await self._store_version(parent, aggregated, judged, token=token)
+            version = await self._store_version(intake, parent, made, token=token)
         await failpoints.hit_async("merge.stored")
         commit = Commit(
             federation=plan.federation,
@@ -196,7 +210,7 @@ class Aggregator:
         self._observe(intake, version, outcome)
         return version, outcome
 
-    def _record(self, aggregated: Aggregated, verdict: Verdict) -> MergeRecord:
+    def _record(self, intake: Intake, aggregated: Aggregated, verdict: Verdict) -> MergeRecord:
         return MergeRecord(
             recipe=self._plan.aggregation.recipe,
             server_learning_rate=self._plan.aggregation.server_learning_rate * verdict.step_scale,
@@ -207,12 +221,12 @@ class Aggregator:
             calibration_loss_served=verdict.loss_served,
             unrecorded=aggregated.unrecorded,
             robust=aggregated.robust,
+            privacy=None if self._ledger is None else self._ledger.record(intake),
         )
 
-    async def _store_version(
-        self, parent: Parent, aggregated: Aggregated, judged: Judged, *, token: int
-    ) -> VersionRecord:
+    async def _store_version(self, intake: Intake, parent: Parent, made: Made, *, token: int) -> VersionRecord:
         """Store the payloads, unclaimed until the commit adopts them, and return the version that refers to them."""
+        aggregated, judged = made.aggregated, made.judged
         blobs, now = self._store.blobs, self._clock.now()
         number = parent.record.id.number + 1
         name = f"{token}-{number}"
@@ -227,7 +241,7 @@ class Aggregator:
             average=average,
             state=state,
             served_average=judged.verdict.serve_average,
-            merge=self._record(aggregated, judged.verdict),
+            merge=self._record(intake, aggregated, judged.verdict),
             created_at=now,
         )
         return self._signer.sign(self._plan.federation, version, parent.record)

@@ -12,6 +12,7 @@ from coordinator.algo.aggregate import aggregate
 from coordinator.algo.align.alignment import Align, Alignment, leave_alone
 from coordinator.algo.grouping import VersionGroup
 from coordinator.algo.judge import Judged
+from coordinator.algo.privacy.merge import aggregate_privately
 from coordinator.algo.recipes.requirements import recipe_of
 from coordinator.algo.succession import Judging, succeed
 from coordinator.algo.values import Aggregated, AggregationInput
@@ -20,6 +21,7 @@ from coordinator.worker.context import WorkerContext
 from coordinator.worker.intake import Intake
 from coordinator.worker.parents import Parent
 from coordinator.worker.payloads import fetch_adapter
+from coordinator.worker.privacy import private_merge
 from coordinator.worker.probes import Probe
 from coordinator.worker.tracing import step_spans, traced_alignment
 
@@ -44,10 +46,14 @@ class Candidates:
         if recipe.align is not leave_alone:
             recipe = dataclasses.replace(recipe, align=self._timed_alignment(recipe.align))
         self._recipe = recipe
+        self._private = private_merge(plan)
         self._judged: dict[str, float] = {}
 
     async def aggregate(self, intake: Intake, parent: Parent) -> Aggregated:
-        """Merge the accepted deltas in a thread; see `coordinator.algo.aggregate.aggregate` for what it raises."""
+        """Merge the accepted deltas in a thread.
+
+        See `coordinator.algo.aggregate.aggregate` for what it raises, and `aggregate_privately` with a private plan.
+        """
         loop = asyncio.get_running_loop()
         number = parent.record.id.number + 1
 
@@ -64,7 +70,10 @@ class Candidates:
             version_number=number,
             state=parent.state,
         )
-        aggregated = await asyncio.to_thread(aggregate, inputs, self._recipe, step_spans(self._tracer))
+        if self._private is not None:
+            aggregated = await asyncio.to_thread(aggregate_privately, inputs, recipe_of(self._plan), self._private)
+        else:
+            aggregated = await asyncio.to_thread(aggregate, inputs, self._recipe, step_spans(self._tracer))
         await failpoints.hit_async("merge.aggregated")
         return aggregated
 

@@ -48,6 +48,8 @@ class FleetMetrics:
 
         self._gauges: list[Gauge] = []
         self._shown: dict[tuple[str, Gauge], set[tuple[str, ...]]] = {}
+        self.privacy_epsilon = gauge("privacy_epsilon", "Largest privacy loss of an agent; absent without [privacy].")
+        self.privacy_limit = gauge("privacy_epsilon_limit", "What it may be: privacy.max_epsilon of the plan.")
         self.lease_epoch = gauge("lease_epoch", "Fencing token of the lease held.")
         self.paused = gauge("federation_paused", "Whether merging is paused, by an operator or by itself: 1 or 0.")
         self.held = gauge("federation_held", "Whether merging was paused by itself, see `alignfed status`: 1 or 0.")
@@ -101,6 +103,11 @@ class FleetMetrics:
         self.version.labels(federation).set(head.id.number)
         self.paused.labels(federation).set(head.paused)
         self.held.labels(federation).set(bool(head.hold_reason))
+
+    def set_privacy(self, federation: str, *, epsilon: float, limit: float) -> None:
+        """Show the largest privacy loss of any agent, and what it may be."""
+        self.privacy_epsilon.labels(federation).set(epsilon)
+        self.privacy_limit.labels(federation).set(limit)
 
     def set_calibration_loss(self, federation: str, loss: float | None) -> None:
         """Show the head's calibration loss, or none when it was not judged."""

@@ -18,6 +18,7 @@ from coordinator.worker.aggregator import Aggregator
 from coordinator.worker.context import WorkerContext
 from coordinator.worker.lease import HeldLease
 from coordinator.worker.merge_log import log_buried, log_claimed
+from coordinator.worker.privacy import largest_epsilon
 from coordinator.worker.tracing import merge_span
 
 log = logging.getLogger(__name__)
@@ -202,8 +203,11 @@ class Leader:
         fleet.version_time.labels(name).set(version.created_at)
         fleet.set_calibration_loss(name, await self._calibration_loss(version))
         fleet.buffer_size.labels(name).set(self._plan.buffer.size)
-        agents = await self._store.agents.list(name)
-        fleet.set_fairness(name, agents, await self._store.agents.contributions(name), now=self._clock.now())
+        agents, contributions = await self._store.agents.list(name), await self._store.agents.contributions(name)
+        fleet.set_fairness(name, agents, contributions, now=self._clock.now())
+        if self._plan.privacy.enabled:
+            epsilon = largest_epsilon(contributions, self._plan.privacy)
+            fleet.set_privacy(name, epsilon=epsilon, limit=self._plan.privacy.max_epsilon)
 
     async def _calibration_loss(self, version: VersionRecord) -> float | None:
         """Return the loss a version was judged to have; a rollback has the loss of the version it restored."""

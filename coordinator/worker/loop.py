@@ -17,6 +17,7 @@ from coordinator.worker.aggregator import Aggregator
 from coordinator.worker.context import WorkerContext
 from coordinator.worker.leader import Leader
 from coordinator.worker.lease import LEASE_TTL_SECONDS, hold_lease
+from coordinator.worker.privacy import as_private
 from coordinator.worker.probes import Probes
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,8 @@ class Worker:
 
 
 def _as_merged(plan: FederationPlan) -> FederationPlan:
-    """Return the plan with the buffer that its recipe fills."""
+    """Return the plan with the buffer that its recipe fills, and without what privacy does not go with."""
+    plan = as_private(plan)
     return dataclasses.replace(plan, buffer=policy.buffer_for(plan.buffer, recipe_of(plan).buffer_size))
 
 

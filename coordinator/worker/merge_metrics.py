@@ -79,7 +79,8 @@ class MergeMetrics:
             behind = staleness_class(delta.staleness_versions)
             self._staleness.labels(federation, "merge").observe(delta.staleness_versions)
             self._freshness.labels(federation, behind).observe(delta.freshness)
-            self._agreement.labels(federation, behind).observe(delta.cosine)
+            if record.privacy is None:  # else cosines are left out of the record
+                self._agreement.labels(federation, behind).observe(delta.cosine)
         for group in record.groups:
             self._observe_group(federation, group, staleness_class(staleness_of[group.base]))
         for accepted in times.accepted_at:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from alignfed.errors import PlanInvalid
 from alignfed.plain import PlainValueError, from_plain
+from alignfed.privacy.central import CentralPrivacy
 from alignfed.screening import Screening
 
 FEDERATION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -182,6 +183,7 @@ class FederationPlan:
     aggregation: Aggregation = Aggregation()
     calibration: Calibration = Calibration()
     screening: Screening = Screening()
+    privacy: CentralPrivacy = CentralPrivacy()  # noqa: RUF009 (frozen)
     limits: Limits = Limits()
     retention: Retention = Retention()
     tensors: tuple[TensorSpec, ...] = ()
@@ -269,6 +271,9 @@ class FederationPlan:
                 _positive(c.max_loss_increase_ratio),
             ),
             *self.screening.rules(),
+            *self.privacy.rules(),
+            ("privacy.min_separation_versions must be at most retention.versions", self.privacy.min_separation_versions,
+             self.privacy.min_separation_versions <= kept.versions or not self.privacy.enabled),
             ("limits.chunk_bytes must be 1024 to 1048576", s.chunk_bytes, KIB <= s.chunk_bytes <= KIB * KIB),
             ("limits.max_queue_deltas must be at least buffer.size and at most 1000000000", s.max_queue_deltas,
              self.buffer.size <= s.max_queue_deltas <= MOST_KEPT),

@@ -23,6 +23,7 @@ from alignfed.plan import (
     TensorSpec,
     Training,
 )
+from alignfed.privacy.central import CentralPrivacy
 from alignfed.screening import Screening
 from alignfed.v1 import types_pb2 as pb
 
@@ -118,6 +119,7 @@ def plan_to_proto(plan: FederationPlan) -> pb.FederationPlan:
             max_loss_increase_ratio=c.max_loss_increase_ratio,
         ),
         screening=_screening_to_proto(plan.screening),
+        privacy=_privacy_to_proto(plan.privacy),
         limits=pb.Limits(
             chunk_bytes=s.chunk_bytes,
             max_queue_deltas=s.max_queue_deltas,
@@ -126,6 +128,18 @@ def plan_to_proto(plan: FederationPlan) -> pb.FederationPlan:
         retention=_retention_to_proto(plan.retention),
         tensors=tensors_to_proto(plan.tensors),
     )
+
+
+def _privacy_to_proto(privacy: CentralPrivacy) -> pb.PrivacyConfig | None:
+    return pb.PrivacyConfig(**dataclasses.asdict(privacy)) if privacy.enabled else None
+
+
+def _privacy_from_proto(message: pb.FederationPlan) -> CentralPrivacy:
+    """Return the settings of central privacy; a plan without them is not private."""
+    if not message.HasField("privacy"):
+        return CentralPrivacy()
+    fields = dataclasses.fields(CentralPrivacy)
+    return CentralPrivacy(**{field.name: getattr(message.privacy, field.name) for field in fields})
 
 
 def _screening_to_proto(screening: Screening) -> pb.ScreeningConfig:
@@ -210,6 +224,7 @@ def plan_from_proto(message: pb.FederationPlan) -> FederationPlan:
                 max_loss_increase_ratio=m.calibration.max_loss_increase_ratio,
             ),
             "screening": _screening_from_proto(m),
+            "privacy": _privacy_from_proto(m),
             "limits": Limits(
                 chunk_bytes=m.limits.chunk_bytes,
                 max_queue_deltas=m.limits.max_queue_deltas,

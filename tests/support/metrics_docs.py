@@ -65,6 +65,8 @@ UNITS_BY_NAME = {
     "alignfed_lease_epoch": "fencing token",
     "alignfed_lease_lost_total": "leases",
     "alignfed_merges_total": "merges",
+    "alignfed_privacy_epsilon": "epsilon",
+    "alignfed_privacy_epsilon_limit": "epsilon",
     "alignfed_retention_let_go_total": "records, payloads",
     "alignfed_paced_answers_total": "answers",
     "alignfed_store_connected": "0 or 1",

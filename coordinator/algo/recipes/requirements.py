@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alignfed.errors import PlanInvalid
 from alignfed.plan import FederationPlan
+from coordinator.algo.privacy.bounded import check_bounded
 from coordinator.algo.recipe import Recipe
 from coordinator.algo.recipes import get_recipe
 
@@ -13,9 +14,11 @@ def recipe_of(plan: FederationPlan) -> Recipe:
 
     Raises:
         PlanInvalid: There is no such recipe, or its fleet needs a setting that the plan does not have; the message says
-            which.
+            which. Or the plan is private, and the recipe cannot be.
     """
     recipe = get_recipe(plan.aggregation.recipe)
+    if plan.privacy.enabled:
+        check_bounded(recipe)
     needs = (
         ("lora.freeze_a", recipe.fleet.freeze_a, plan.lora.freeze_a, "agents that train only B"),
         ("training.wait_for_version", recipe.fleet.synchronous, plan.training.wait_for_version, "synchronous rounds"),

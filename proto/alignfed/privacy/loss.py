@@ -10,7 +10,6 @@ from types import ModuleType
 
 from alignfed.errors import RequestInvalid
 
-
 ORDERS = (*range(2, 64), 80, 96, 128, 192, 256, 512, 1024)
 """Renyi orders tried: any choice gives a bound. Whole ones have a finite sum; series for others may not converge."""
 

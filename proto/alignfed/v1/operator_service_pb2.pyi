@@ -151,7 +151,7 @@ class VersionGroup(_message.Message):
     def __init__(self, base_version: _Optional[_Union[_types_pb2.VersionId, _Mapping]] = ..., deltas: _Optional[int] = ..., method: _Optional[str] = ..., cosine: _Optional[float] = ..., objective_before: _Optional[float] = ..., objective_after: _Optional[float] = ...) -> None: ...
 
 class MergeRecord(_message.Message):
-    __slots__ = ("recipe", "server_learning_rate", "deltas", "groups", "calibration_loss_before", "calibration_loss_after", "calibration_loss_served", "unrecorded")
+    __slots__ = ("recipe", "server_learning_rate", "deltas", "groups", "calibration_loss_before", "calibration_loss_after", "calibration_loss_served", "unrecorded", "privacy", "robust")
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     SERVER_LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     DELTAS_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +160,8 @@ class MergeRecord(_message.Message):
     CALIBRATION_LOSS_AFTER_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_LOSS_SERVED_FIELD_NUMBER: _ClassVar[int]
     UNRECORDED_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
+    ROBUST_FIELD_NUMBER: _ClassVar[int]
     recipe: str
     server_learning_rate: float
     deltas: _containers.RepeatedCompositeFieldContainer[MergedDelta]
@@ -168,7 +170,23 @@ class MergeRecord(_message.Message):
     calibration_loss_after: float
     calibration_loss_served: float
     unrecorded: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, recipe: _Optional[str] = ..., server_learning_rate: _Optional[float] = ..., deltas: _Optional[_Iterable[_Union[MergedDelta, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[VersionGroup, _Mapping]]] = ..., calibration_loss_before: _Optional[float] = ..., calibration_loss_after: _Optional[float] = ..., calibration_loss_served: _Optional[float] = ..., unrecorded: _Optional[_Iterable[str]] = ...) -> None: ...
+    privacy: PrivacySpent
+    robust: str
+    def __init__(self, recipe: _Optional[str] = ..., server_learning_rate: _Optional[float] = ..., deltas: _Optional[_Iterable[_Union[MergedDelta, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[VersionGroup, _Mapping]]] = ..., calibration_loss_before: _Optional[float] = ..., calibration_loss_after: _Optional[float] = ..., calibration_loss_served: _Optional[float] = ..., unrecorded: _Optional[_Iterable[str]] = ..., privacy: _Optional[_Union[PrivacySpent, _Mapping]] = ..., robust: _Optional[str] = ...) -> None: ...
+
+class PrivacySpent(_message.Message):
+    __slots__ = ("epsilon", "delta", "participations", "noise_multiplier", "clip_norm")
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPATIONS_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    CLIP_NORM_FIELD_NUMBER: _ClassVar[int]
+    epsilon: float
+    delta: float
+    participations: int
+    noise_multiplier: float
+    clip_norm: float
+    def __init__(self, epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., participations: _Optional[int] = ..., noise_multiplier: _Optional[float] = ..., clip_norm: _Optional[float] = ...) -> None: ...
 
 class GlobalVersion(_message.Message):
     __slots__ = ("id", "kind", "parent_number", "created_at", "abandoned", "serves_average", "merge", "deltas", "calibration_loss", "manifest")

@@ -196,8 +196,24 @@ class Retention(_message.Message):
     agent: _duration_pb2.Duration
     def __init__(self, versions: _Optional[int] = ..., delta_versions: _Optional[int] = ..., receipt_versions: _Optional[int] = ..., record_versions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., dead_letter: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., agent: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class PrivacyConfig(_message.Message):
+    __slots__ = ("noise_multiplier", "clip_norm", "delta", "max_epsilon", "max_participations", "min_separation_versions")
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    CLIP_NORM_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    MAX_EPSILON_FIELD_NUMBER: _ClassVar[int]
+    MAX_PARTICIPATIONS_FIELD_NUMBER: _ClassVar[int]
+    MIN_SEPARATION_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    noise_multiplier: float
+    clip_norm: float
+    delta: float
+    max_epsilon: float
+    max_participations: int
+    min_separation_versions: int
+    def __init__(self, noise_multiplier: _Optional[float] = ..., clip_norm: _Optional[float] = ..., delta: _Optional[float] = ..., max_epsilon: _Optional[float] = ..., max_participations: _Optional[int] = ..., min_separation_versions: _Optional[int] = ...) -> None: ...
+
 class FederationPlan(_message.Message):
-    __slots__ = ("federation", "base_model", "lora", "training", "delta_encoding", "buffer", "aggregation", "calibration", "limits", "retention", "tensors", "topk_ratio", "screening")
+    __slots__ = ("federation", "base_model", "lora", "training", "delta_encoding", "buffer", "aggregation", "calibration", "limits", "retention", "tensors", "topk_ratio", "screening", "privacy")
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
     LORA_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +227,7 @@ class FederationPlan(_message.Message):
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     TOPK_RATIO_FIELD_NUMBER: _ClassVar[int]
     SCREENING_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
     federation: str
     base_model: BaseModel
     lora: LoraConfig
@@ -224,7 +241,8 @@ class FederationPlan(_message.Message):
     tensors: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     topk_ratio: float
     screening: ScreeningConfig
-    def __init__(self, federation: _Optional[str] = ..., base_model: _Optional[_Union[BaseModel, _Mapping]] = ..., lora: _Optional[_Union[LoraConfig, _Mapping]] = ..., training: _Optional[_Union[TrainingConfig, _Mapping]] = ..., delta_encoding: _Optional[_Union[Encoding, str]] = ..., buffer: _Optional[_Union[BufferConfig, _Mapping]] = ..., aggregation: _Optional[_Union[AggregationConfig, _Mapping]] = ..., calibration: _Optional[_Union[CalibrationConfig, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., topk_ratio: _Optional[float] = ..., screening: _Optional[_Union[ScreeningConfig, _Mapping]] = ...) -> None: ...
+    privacy: PrivacyConfig
+    def __init__(self, federation: _Optional[str] = ..., base_model: _Optional[_Union[BaseModel, _Mapping]] = ..., lora: _Optional[_Union[LoraConfig, _Mapping]] = ..., training: _Optional[_Union[TrainingConfig, _Mapping]] = ..., delta_encoding: _Optional[_Union[Encoding, str]] = ..., buffer: _Optional[_Union[BufferConfig, _Mapping]] = ..., aggregation: _Optional[_Union[AggregationConfig, _Mapping]] = ..., calibration: _Optional[_Union[CalibrationConfig, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., topk_ratio: _Optional[float] = ..., screening: _Optional[_Union[ScreeningConfig, _Mapping]] = ..., privacy: _Optional[_Union[PrivacyConfig, _Mapping]] = ...) -> None: ...
 
 class DeltaHeader(_message.Message):
     __slots__ = ("federation", "agent_id", "delta_id", "base_version", "base_model_digest", "examples", "local_steps", "encoding", "rank", "tensors", "total_bytes", "sha256")

@@ -89,12 +89,17 @@ class ObjectParts:
         folders = await self._calls.batch(
             "folders", [("HGET", blob_key(blob_id), FOLDER_FIELD) for blob_id in blob_ids]
         )
-        names = [
-            folder_name(blob_id, folder.decode()) for blob_id, folder in zip(blob_ids, folders, strict=True) if folder
+        found = [
+            (blob_id, folder.decode()) for blob_id, folder in zip(blob_ids, folders, strict=True) if folder is not None
         ]
-        for start in range(0, len(names), DELETIONS_AT_ONCE):
-            batch = names[start : start + DELETIONS_AT_ONCE]
-            await asyncio.gather(*(self._timed("object_delete", self._objects.delete_folder(name)) for name in batch))
+        for start in range(0, len(found), DELETIONS_AT_ONCE):
+            batch = found[start : start + DELETIONS_AT_ONCE]
+            await asyncio.gather(*(self._delete(blob_id, folder) for blob_id, folder in batch))
+
+    async def _delete(self, blob_id: str, folder: str) -> None:
+        if folder:
+            await self._timed("object_delete", self._objects.delete_folder(folder_name(blob_id, folder)))
+        await self._calls.script("drop_blob", [blob_key(blob_id)], [folder], federation="")
 
     async def tidy(self, *, before: float) -> None:
         """See the protocol."""

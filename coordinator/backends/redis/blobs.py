@@ -109,5 +109,7 @@ class RedisBlobs:
     async def _delete_condemned(self, keys: FederationKeys, blob_ids: list[str]) -> int:
         """Delete blobs, then forget them; returns how many this call, rather than a rival, has forgotten."""
         await self._parts.discard(blob_ids)
-        await self._calls.batch("unlink", [("UNLINK", blob_key(blob_id)) for blob_id in blob_ids])
-        return int(await self._calls.command("ZREM", keys.lifetimes, *blob_ids))
+        _, count = await self._calls.script(
+            "forget_condemned", [keys.federation, keys.lifetimes], blob_ids, federation=keys.federation
+        )
+        return int(count)

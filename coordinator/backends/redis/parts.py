@@ -30,7 +30,7 @@ class Parts(Protocol):
         ...
 
     async def discard(self, blob_ids: Sequence[str]) -> None:
-        """Delete what the records of condemned blobs only point to. Idempotent; the records are deleted afterwards."""
+        """Delete condemned blobs: what their records point to, then the records. Idempotent."""
         ...
 
     async def tidy(self, *, before: float) -> None:
@@ -66,7 +66,8 @@ class RecordParts:
         return bytes(data)
 
     async def discard(self, blob_ids: Sequence[str]) -> None:
-        """See `Parts`: they go with the records."""
+        """See `Parts`."""
+        await self._calls.batch("unlink", [("UNLINK", blob_key(blob_id)) for blob_id in blob_ids])
 
     async def tidy(self, *, before: float) -> None:
         """See `Parts`: a part without a record cannot be."""

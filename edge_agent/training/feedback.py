@@ -10,6 +10,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from alignfed.chunks import sha256_of
@@ -83,16 +84,14 @@ def pack_residual(
     return PreparedResidual(content=line + payload, returned=label.returned)
 
 
-def unpack_residual(content: bytes | bytearray) -> tuple[ResidualLabel, Factors] | None:
-    """Return whose a residual is and what it holds; None when the file is damaged."""
+def unpack_residual(content: bytes | bytearray) -> tuple[ResidualLabel, bytes | bytearray] | None:
+    """Return whose a residual is and its payload, of the digest that its label says; None when it is damaged."""
     line, _, payload = content.partition(b"\n")
     try:
         label = from_plain(ResidualLabel, json.loads(line))
-        if sha256_of(payload) != label.sha256:
-            return None
-        return label, decode(payload, label.tensors, Encoding.FP32)
-    except (ValueError, RecursionError, PlainValueError, Rejected):
+    except (ValueError, RecursionError, PlainValueError):
         return None
+    return (label, payload) if sha256_of(payload) == label.sha256 else None
 
 
 def _read(
@@ -104,15 +103,16 @@ def _read(
     except FileNotFoundError:
         return None, None
     found = unpack_residual(content)
-    if found is None:
-        logger.warning("the residual in %s is damaged: what earlier deltas left out is lost", file)
-        return None, None
-    label, factors = found
-    whose = (label.federation, label.base_model_digest, label.tensors)
-    if whose != (plan.federation, plan.base_model.digest, tensors):
-        logger.warning("the residual in %s is of another federation, base model or rank: it starts anew", file)
-        return label, None
-    return label, factors
+    if found is not None:
+        label, payload = found
+        whose = (label.federation, label.base_model_digest, label.tensors)
+        if whose != (plan.federation, plan.base_model.digest, tensors):
+            logger.warning("the residual in %s is of another federation, base model or rank: it starts anew", file)
+            return label, None
+        with suppress(Rejected):
+            return label, decode(payload, tensors, Encoding.FP32)
+    logger.warning("the residual in %s is damaged: what earlier deltas left out is lost", file)
+    return None, None
 
 
 def _content(entry: OutboxEntry, plan: FederationPlan, tensors: tuple[TensorSpec, ...]) -> Factors | None:

@@ -29,6 +29,38 @@ def test_the_plan_survives_json_and_protobuf() -> None:
     assert plan_from_proto(plan_to_proto(PLAN)) == PLAN
 
 
+@pytest.mark.parametrize("encoding", Encoding)
+def test_every_encoding_survives_protobuf(encoding: Encoding) -> None:
+    plan = dataclasses.replace(PLAN, delta_encoding=encoding, topk_ratio=0.01)
+    assert plan_from_proto(plan_to_proto(plan)) == plan
+
+
+def test_a_peer_that_knows_no_ratio_means_the_default() -> None:
+    message = plan_to_proto(PLAN)
+    message.ClearField("topk_ratio")
+    assert plan_from_proto(message) == PLAN
+
+
+def test_an_encoding_from_the_future_is_refused_with_its_place() -> None:
+    message = plan_to_proto(PLAN)
+    message.delta_encoding = 7_000  # type: ignore[assignment]
+    with pytest.raises(PlanInvalid, match="delta_encoding"):
+        plan_from_proto(message)
+
+
+def test_a_tensor_whose_places_no_int32_holds_is_refused_in_topk_alone() -> None:
+    huge = dataclasses.replace(PLAN, tensors=(TensorSpec(name="a", shape=(4, 2**29)),))
+    huge.validate()
+    with pytest.raises(PlanInvalid, match="2147483647"):
+        dataclasses.replace(huge, delta_encoding=Encoding.TOPK).validate()
+
+
+@pytest.mark.parametrize("ratio", [0.0, -0.1, 1.5, float("nan"), float("inf")])
+def test_a_ratio_that_is_no_share_is_refused(ratio: float) -> None:
+    with pytest.raises(PlanInvalid, match="topk_ratio"):
+        dataclasses.replace(PLAN, topk_ratio=ratio).validate()
+
+
 def test_every_setting_has_its_field_in_the_contract() -> None:
     message = pb.FederationPlan.DESCRIPTOR
     for field in dataclasses.fields(FederationPlan):

@@ -16,6 +16,7 @@ SHARES = {
     "settings": (1, 660),
     "rows": (8, 110),
     "agent_files": (1, 700),
+    "residuals": (1, 250),
     "records": (13, 130),
     "traceparent": (5, 25),
     "answers": (6, 80),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 from google.protobuf.message import DecodeError
 
+from alignfed.plan import Encoding
 from alignfed.v1 import agent_service_pb2 as pb
 from coordinator.domain import Head, VersionId, VersionKind, VersionRecord
 from coordinator.service import admission
@@ -17,6 +19,9 @@ from tests.support.raw_client import WireDelta, wire_plan
 from tests.support.stores import NOW
 
 KNOWN = KnownFederation(wire_plan(columns=16))
+SPARSE = KnownFederation(
+    dataclasses.replace(wire_plan("sparse", columns=16), delta_encoding=Encoding.TOPK, topk_ratio=0.25)
+)
 BASE = VersionId(epoch=3, number=5, digest="cd" * 32)
 HEAD = Head(id=VersionId(epoch=4, number=7, digest="ef" * 32), oldest_retained=2)
 
@@ -32,6 +37,7 @@ def seeds() -> list[bytes]:
             tensors=[{"name": spec.name, "shape": spec.shape} for spec in lower.tensors],
             total_bytes=lower.layout.total_bytes,
         ).SerializeToString(),
+        WireDelta.of(SPARSE.plan, BASE).header().SerializeToString(),
         delta.chunks()[0].SerializeToString(),
     ]
 
@@ -70,8 +76,9 @@ def check(data: bytes) -> str:
         return part or "no part"
     header = convert.header_from_proto(message.header)
     admission.check_ref(header.ref)
-    form = KNOWN.delta_form(header.rank)
-    admission.check_against_plan(header, KNOWN.plan, tensors=form.tensors, payload_bytes=form.layout.total_bytes)
+    known = _known(header)
+    form = known.delta_form(header.rank)
+    admission.check_against_plan(header, known.plan, tensors=form.tensors, payload_bytes=form.layout.total_bytes)
     admission.check_base(header.base, HEAD)
     published = VersionRecord(
         id=BASE,
@@ -85,8 +92,13 @@ def check(data: bytes) -> str:
     return "admitted"
 
 
+def _known(header: admission.DeltaHeader) -> KnownFederation:
+    return SPARSE if header.ref.federation == SPARSE.plan.federation else KNOWN
+
+
 def _assert_whole(header: admission.DeltaHeader) -> None:
-    form = KNOWN.delta_form(header.rank)
+    form = _known(header).delta_form(header.rank)
+    assert header.encoding is _known(header).plan.delta_encoding
     assert header.tensors == form.tensors
     assert header.total_bytes == form.layout.total_bytes
     assert header.base == BASE

@@ -18,7 +18,8 @@ from tests.support.stores import NOW
 
 _VALUES = (
     *(str(number) for number in EDGE_INTEGERS), "1e999", "-inf", "nan", "0x7fffffffffffffff", "true", "[]", "{}", '""',
-    '["q_proj", 1]', "1979-05-27T07:32:00Z", "1e308", "31536000.5", '"fp32"', '"all-linear"', "[[[[1]]]]",
+    '["q_proj", 1]', "1979-05-27T07:32:00Z", "1e308", "31536000.5", '"fp32"', '"topk"', '"int8-groups"',
+    '"all-linear"', "[[[[1]]]]",
     *(f'"{text}"' for text in EDGE_TEXTS if text.isprintable()), "[" * 500, "1" * 5000,
 )  # fmt: skip
 
@@ -26,7 +27,7 @@ _VALUES = (
 def seeds() -> list[bytes]:
     template = Path(__file__).parents[3] / "coordinator" / "cli" / "templates" / "federation.toml"
     small = (
-        'federation = "demo"\ndelta_encoding = "bf16"\n[base_model]\nname = "m"\nrevision = "main"\n'
+        'federation = "demo"\ndelta_encoding = "bf16"\ntopk_ratio = 0.1\n[base_model]\nname = "m"\nrevision = "main"\n'
         '[lora]\nrank = 8\nalpha = 16.0\ndropout = 0.1\ntarget_modules = ["q_proj"]\nfreeze_a = false\n'
         "[training]\nlocal_steps = 4\nbatch_size = 2\nsequence_length = 64\nlearning_rate = 1e-3\n"
         "weight_decay = 0.0\nmax_grad_norm = 1.0\nrepresentation_penalty = 0.1\nwait_for_version = true\n"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
 
 from alignfed.codec import Factors
-from coordinator.algo.factors import cosine, inner, norm
+from coordinator.algo.factors import cosine
+from coordinator.algo.screening.blocks import blocks_of
 from coordinator.domain import VersionId
 
 KEPT_BYTES = 512 << 20
@@ -21,9 +23,9 @@ GradientAt = Callable[[VersionId], Factors]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A gradient and its norm."""
+    """A gradient as a list of blocks, see `blocks_of`, in bf16, and its norm."""
 
-    gradient: Factors
+    gradient: tuple[torch.Tensor, ...]
     length: float
 
     def descent(self, delta: Factors, delta_norm: float) -> float:
@@ -31,9 +33,11 @@ class Reference:
 
         0 where either is zero or not finite: then nothing can be said.
         """
-        if not (0 < self.length < float("inf") and 0 < delta_norm < float("inf")):
+        if not (0 < self.length < math.inf and 0 < delta_norm < math.inf):
             return 0.0
-        return -cosine(inner(self.gradient, delta), self.length, delta_norm)
+        blocks = zip(self.gradient, blocks_of(delta), strict=True)
+        product = math.fsum(float(torch.dot(own.float(), block)) for own, block in blocks)
+        return -cosine(product, self.length, delta_norm)
 
 
 class References:
@@ -60,9 +64,10 @@ class References:
 
 
 def _reference(gradient: Factors) -> Reference:
-    rounded = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in gradient.items()}
-    return Reference(gradient=rounded, length=norm(rounded))
+    rounded = tuple(block.cpu().bfloat16() for block in blocks_of(gradient))
+    length = math.sqrt(math.fsum(float(block.float().square().sum()) for block in rounded))
+    return Reference(gradient=rounded, length=length)
 
 
 def _nbytes(reference: Reference) -> int:
-    return sum(tensor.nbytes for tensor in reference.gradient.values())
+    return sum(block.nbytes for block in reference.gradient)

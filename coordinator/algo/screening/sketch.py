@@ -1,7 +1,8 @@
 """Sketches: 512 numbers that stand for a delta, so that copies are found among many without keeping any delta.
 
-A count sketch: every element is added, with a sign, to one of the places. Inner products survive it up to a relative
-error of about `1 / sqrt(512)`, which vanishes for a delta and its scaled copy.
+A count sketch: every element is added, with a sign, to one of the places. Blocks share one pattern of signs, and each
+is turned and signed anew. Inner products survive it up to a relative error of about `1 / sqrt(512)`, which vanishes for
+a delta and its scaled copy.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Mapping
 
 import torch
 
+from coordinator.algo.screening.blocks import BLOCK_ELEMENTS, blocks_of
+
 PLACES = 512
-_BLOCK = 128 * PLACES
-"""Elements that share one pattern of signs; every block is turned and signed anew."""
 
 
 def sketch(factors: Mapping[str, torch.Tensor], *, seed: int) -> torch.Tensor:
@@ -31,18 +32,17 @@ def sketch(factors: Mapping[str, torch.Tensor], *, seed: int) -> torch.Tensor:
     signs = _signs(seed)
     generator = torch.Generator().manual_seed(seed)
     places = torch.zeros(PLACES)
-    for name in sorted(factors):
-        for block in torch.split(factors[name].detach().reshape(-1), _BLOCK):
-            turn = int(torch.randint(0, PLACES, (1,), generator=generator))
-            flip = 1 - 2 * int(torch.randint(0, 2, (1,), generator=generator))
-            places.add_(torch.roll(_folded(block.float() * signs[: len(block)]), turn), alpha=flip)
+    for block in blocks_of(factors):
+        turn = int(torch.randint(0, PLACES, (1,), generator=generator))
+        flip = 1 - 2 * int(torch.randint(0, 2, (1,), generator=generator))
+        places.add_(torch.roll(_folded(block * signs[: len(block)]), turn), alpha=flip)
     length = float(places.norm())
     return places / length if 0 < length < float("inf") else torch.zeros(PLACES)
 
 
 @functools.lru_cache(maxsize=8)
 def _signs(seed: int) -> torch.Tensor:
-    bits = torch.randint(0, 2, (_BLOCK,), generator=torch.Generator().manual_seed(seed ^ 0x5EED))
+    bits = torch.randint(0, 2, (BLOCK_ELEMENTS,), generator=torch.Generator().manual_seed(seed ^ 0x5EED))
     return bits.float() * 2 - 1
 
 

@@ -39,9 +39,9 @@ def test_variables_are_read_by_a_command(page: Path) -> None:
 
 
 def test_the_agents_guide_names_flags_of_the_agent() -> None:
-    known = {flag for name in ("run", "check-data", "init") for flag in _flags(name)}
+    known = {flag for name in ("run", "join", "check-data", "init") for flag in _flags(name)}
     text = GUIDE.read_text("utf-8")
-    lines = [line for line in text.splitlines() if re.search("alignfed-agent (run|check-data|init)", line)]
+    lines = [line for line in text.splitlines() if re.search("alignfed-agent (run|join|check-data|init)", line)]
     told = {flag for line in lines for flag in re.findall(r"(?<!\S)--[a-z-]+", line)}
     told |= set(re.findall(r"(?m)^\| `(--[a-z-]+)", text)) | set(re.findall(r"`(--[a-z-]+)`", text))
     assert told <= known, told - known

@@ -39,6 +39,7 @@ from coordinator.worker.context import WorkerContext
 from coordinator.worker.loop import Worker
 from coordinator.worker.metrics import WorkerMetrics
 from coordinator.worker.probes import Probes
+from tests.integration import test_private_merges as private
 from tests.integration import test_worker_screening as screening
 from tests.service import test_operating_metrics as elsewhere
 from tests.service import test_pace as pace
@@ -61,6 +62,10 @@ MOVED_ELSEWHERE = {
         screening.test_merge_after_merge_that_comes_to_nothing_puts_the_federation_on_hold_until_it_is_resumed
     ),
     "alignfed_gate_retries_total": screening.test_a_bad_delta_costs_its_buffer_nothing_when_the_gate_tries_again,
+    "alignfed_privacy_epsilon": private.test_a_whole_worker_publishes_noise_of_the_stated_size_and_shows_what_it_cost,
+    "alignfed_privacy_epsilon_limit": (
+        private.test_a_whole_worker_publishes_noise_of_the_stated_size_and_shows_what_it_cost
+    ),
     "alignfed_suspected_agents": screening.test_an_agent_that_turns_its_deltas_round_is_found_out_and_all_others_merge,
     "alignfed_tls_certificate_expiry_timestamp_seconds": (
         elsewhere.test_the_first_certificate_of_the_chain_to_expire_counts

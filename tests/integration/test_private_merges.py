@@ -129,7 +129,8 @@ async def test_a_whole_worker_publishes_noise_of_the_stated_size_and_shows_what_
 
         async def shown() -> bool:
             limit = metrics.fleet.privacy_limit.labels(plan.federation)._value.get()
-            return limit == 100.0 and (await store.versions.head(plan.federation)).id.number == 1
+            spent = metrics.fleet.privacy_epsilon.labels(plan.federation)._value.get()
+            return spent > 0 and limit == 100.0 and (await store.versions.head(plan.federation)).id.number == 1
 
         await eventually(shown, what="the privacy loss is shown")
     elements = torch.cat([value.flatten() for value in (await adapter_of(store, plan, 1)).values()])

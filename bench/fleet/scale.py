@@ -81,7 +81,7 @@ class Plan:
     version_seconds: float = 30.0
     watching_ratio: float = 1.0
     poll_seconds: float = 60.0
-    kept_merges: int = 8
+    kept_merges: int = 0
     kept_versions: int = 64
     kept_receipts: int = 1_000_000
 

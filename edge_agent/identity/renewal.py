@@ -64,8 +64,9 @@ class Renewal:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait until the thread is over; set the event before."""
-        self._thread.join()
+        """Wait until the thread is over, if it was started; set the event before."""
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         wait_seconds = 0.0

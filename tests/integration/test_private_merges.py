@@ -121,7 +121,7 @@ async def test_a_candidate_that_may_not_be_published_costs_as_much_as_one_that_m
 
 
 async def test_a_whole_worker_publishes_noise_of_the_stated_size_and_shows_what_it_cost(store: Store) -> None:
-    plan = private_plan(dataclasses.replace(PRIVACY, clip_norm=1e-6, noise_multiplier=1e5), buffer=Buffer(size=2))
+    plan = private_plan(dataclasses.replace(PRIVACY, clip_norm=1e-3, noise_multiplier=100.0), buffer=Buffer(size=2))
     await create_federation(store, plan, "agent-1", "agent-2")
     deltas = [await send_delta(store, plan, 3.0, agent_id=f"agent-{i}") for i in (1, 2)]
     async with running_worker(store) as metrics:
@@ -134,7 +134,7 @@ async def test_a_whole_worker_publishes_noise_of_the_stated_size_and_shows_what_
 
         await eventually(shown, what="the privacy loss is shown")
     elements = torch.cat([value.flatten() for value in (await adapter_of(store, plan, 1)).values()])
-    assert 0.3 < float(elements.std()) / (1e-6 * 1e5 / 2) < 3
+    assert 0.3 < float(elements.std()) / (1e-3 * 100 / 2) < 3
 
 
 async def test_what_compares_deltas_is_off_and_nobody_is_forgotten_in_private_federations(store: Store) -> None:

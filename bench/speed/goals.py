@@ -245,6 +245,23 @@ CHECKS = Goal(
     kind=Kind.COST,
     unit="ms",
 )
+FILES_UPLOAD = Goal(
+    number="14",
+    what="four agents' uploads of 84 MB into files, every part forced to the disk",
+    ceiling="the same uploads into the embedded store (everysec)",
+    bound=None,
+    kind=Kind.RATE,
+    unit="MB/s",
+)
+FILES_COST = Goal(
+    number="14b",
+    what="the coordinator's processor time for a gigabyte that it puts into files",
+    ceiling="the same for one that it puts into the embedded store",
+    bound=None,
+    kind=Kind.COST,
+    unit="s/GB",
+)
+
 GOALS = (
     UPLOAD,
     BARE_UPLOAD,
@@ -266,5 +283,7 @@ GOALS = (
     ALIGN_FEATURES,
     ALIGN_ACTIVATIONS,
     CHECKS,
+    FILES_UPLOAD,
+    FILES_COST,
 )
 """Numbers that are missing here are those of `alignfed bench flower`."""

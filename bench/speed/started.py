@@ -71,8 +71,12 @@ def bare_server(supervisor: Supervisor, folder: Path, kind: str) -> Iterator[Sta
 
 
 @contextlib.contextmanager
-def coordinator_with(supervisor: Supervisor, folder: Path, store_url: str, plan: FederationPlan) -> Iterator[Started]:
+def coordinator_with(
+    supervisor: Supervisor, folder: Path, store_url: str, plan: FederationPlan, *, blob_url: str = ""
+) -> Iterator[Started]:
     """Run a coordinator on a store, with a federation of `plan` at version 0, while the block runs.
+
+    With `blob_url` it keeps payloads there.
 
     Raises:
         LocalProcessFailed: It ended, or was not ready in time.
@@ -81,7 +85,8 @@ def coordinator_with(supervisor: Supervisor, folder: Path, store_url: str, plan:
     listen = ["--agent-listen", f"127.0.0.1:{agents}", "--operator-listen", f"127.0.0.1:{operators}"]
     arguments = ["coordinator", *listen, "--metrics-listen", "", "--store-url", store_url, "--drain-seconds", "0"]
     arguments.append("--insecure")  # on loopback: identities are a comparison of their own
-    name = "coordinator"
+    arguments += ["--blob-url", blob_url] if blob_url else []
+    name = "coordinator-with-files" if blob_url else "coordinator"
     program = python_program(name, ALIGNFED, arguments, stage=1, log=folder / f"{name}.log")
     with _serving(supervisor, program, OperatorClient(f"127.0.0.1:{operators}"), plan):
         yield Started(agents, supervisor.pids()[name], operators=operators)

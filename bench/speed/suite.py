@@ -16,7 +16,7 @@ from bench.speed.local_model import LAYERS
 from bench.speed.memory import FEW, MANY, measure_memory
 from bench.speed.merging import measure_merge
 from bench.speed.polls import measure_polls
-from bench.speed.transfers import measure_transfers
+from bench.speed.transfers import measure_payloads, measure_transfers
 from bench.speed.watches import measure_watches
 from bench.speed.whole_merges import measure_whole_merges
 
@@ -128,6 +128,10 @@ def _checks(folder: Path, size: Size, say: Say) -> Sequence[Row]:
     return [measure_checks(folder, rounds=size.rounds, say=say)]
 
 
+def _payloads(folder: Path, size: Size, say: Say) -> Sequence[Row]:
+    return measure_payloads(folder, parameters=size.parameters, rounds=size.rounds, say=say)
+
+
 PARTS: dict[str, Callable[[Path, Size, Say], Sequence[Row]]] = {
     "transfers": _transfers,
     "memory": _memory,
@@ -137,6 +141,7 @@ PARTS: dict[str, Callable[[Path, Size, Say], Sequence[Row]]] = {
     "whole-merges": _whole_merges,
     "alignment": _alignment,
     "checks": _checks,
+    "payloads": _payloads,
 }
 """What can be measured by itself."""
 

@@ -13,6 +13,8 @@ from bench.speed.deltas import Delta, prepare
 from bench.speed.goals import (
     BARE_UPLOAD,
     DOWNLOAD,
+    FILES_COST,
+    FILES_UPLOAD,
     STORED_COST,
     STORED_UPLOAD,
     TLS_UPLOAD,
@@ -46,12 +48,12 @@ def measure_transfers(folder: Path, *, parameters: int, rounds: int, say: Say) -
     with ExitStack() as stack:
         store = stack.enter_context(EmbeddedValkey(folder / "transfers-store"))
         supervisor = stack.enter_context(Supervisor())
-        real = _Coordinator(stack, stack.enter_context(coordinator_with(supervisor, folder, store.url, plan)), plan)
-        forgets = _Coordinator(stack, stack.enter_context(forgetful_coordinator(supervisor, folder, plan)), plan)
+        real = Uploaders(stack, stack.enter_context(coordinator_with(supervisor, folder, store.url, plan)), plan)
+        forgets = Uploaders(stack, stack.enter_context(forgetful_coordinator(supervisor, folder, plan)), plan)
         tcp = stack.enter_context(bare_server(supervisor, folder, "tcp"))
         bare = stack.enter_context(bare_server(supervisor, folder, "grpc"))
         identities = Identities(folder / "identities", FEDERATION)
-        encrypted = _Coordinator(
+        encrypted = Uploaders(
             stack,
             stack.enter_context(forgetful_coordinator(supervisor, folder, plan, identities)),
             plan,
@@ -76,7 +78,24 @@ def measure_transfers(folder: Path, *, parameters: int, rounds: int, say: Say) -
         return [*rows, compare(UNLOGGED_UPLOAD, stored, forgotten, rounds=few, say=say)]
 
 
-class _Coordinator:
+def measure_payloads(folder: Path, *, parameters: int, rounds: int, say: Say) -> list[Row]:
+    """Upload bf16 deltas of `parameters` elements into files, and into an embedded store for comparison."""
+    plan = plan_of(parameters)
+    delta = prepare(folder, plan)
+    with ExitStack() as stack:
+        supervisor = stack.enter_context(Supervisor())
+
+        def uploads(name: str, blob_url: str) -> Moves:
+            store = stack.enter_context(EmbeddedValkey(folder / f"{name}-store"))
+            started = coordinator_with(supervisor, folder, store.url, plan, blob_url=blob_url)
+            return Uploaders(stack, stack.enter_context(started), plan).uploads(delta, STORING)
+
+        files, stored = uploads("files", (folder / "payload-files").as_uri()), uploads("plain", "")
+        few = min(rounds, MOST_STORED_ROUNDS)
+        return [compare(FILES_UPLOAD, files, stored, rounds=few, say=say), _costs(FILES_COST, files, stored, say)]
+
+
+class Uploaders:
     """A coordinator with agents, each with a connection of its own."""
 
     def __init__(

@@ -7,6 +7,8 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from alignfed.errors import RequestInvalid
 from alignfed.join_token import read_join_token
 from edge_agent.identity.folder import IdentityFolder
@@ -25,10 +27,12 @@ def identified(values: dict[str, Any], *, given: Set[str]) -> dict[str, Any]:
         given: Names of those that somebody has set: the identity gives way to them.
 
     Raises:
-        RequestInvalid: No federation is named, or the agent's id is not the one that it has joined under.
+        RequestInvalid: No federation is named, the agent's id is not the one that it joined under, or the certificate
+            to show is an operator's.
         AlignFedError: Joining failed.
     """
     values = dict(values)
+    _check_not_an_operators(values["tls_certificate"])
     token_file: Path | None = values.pop("join_token_file")
     folder = IdentityFolder(values["state_dir"])
     if token_file is not None and (not folder.has_joined or folder.has_expired):
@@ -44,6 +48,23 @@ def identified(values: dict[str, Any], *, given: Set[str]) -> dict[str, Any]:
     if not values["federation"]:
         raise RequestInvalid("name the federation to join with --federation: its operator knows it")
     return values
+
+
+def _check_not_an_operators(file: Path | None) -> None:
+    """Refuse an operator's certificate: commands of both kinds read the same variables of a shell."""
+    try:
+        certificate = x509.load_pem_x509_certificate(file.read_bytes()) if file is not None else None
+        extensions = certificate.extensions if certificate is not None else x509.Extensions([])
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return  # nobody's; what is wrong with the file is told when it is used
+    if any(
+        uri.startswith("urn:alignfed:operator:") for uri in names.get_values_for_type(x509.UniformResourceIdentifier)
+    ):
+        raise RequestInvalid(
+            f"{file} is an operator's certificate, and agents show their own: leave --tls-certificate out, and unset "
+            "ALIGNFED_TLS_CA, ALIGNFED_TLS_CERTIFICATE and ALIGNFED_TLS_KEY in this shell"
+        )
 
 
 def _from_identity(folder: IdentityFolder, values: dict[str, Any], *, given: Set[str]) -> dict[str, Any]:

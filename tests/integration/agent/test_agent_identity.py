@@ -165,6 +165,18 @@ def test_run_joins_once_and_takes_from_the_identity_what_nobody_gave(
         identified(settings_of(tmp_path, agent_id="agent-2"), given=set())
 
 
+def test_an_operators_certificate_is_not_taken_for_the_agents(tmp_path: Path) -> None:
+    """In a shell with an operator's variables an agent would be turned away by every coordinator, without a word."""
+    ids = Deployment(tmp_path / "ids")
+    given = {
+        "state_dir": tmp_path / "state",
+        "join_token_file": None,
+        "tls_certificate": ids.files.certificate("operators/admin"),
+    }
+    with pytest.raises(RequestInvalid, match="unset ALIGNFED_TLS_CA"):
+        identified(given, given=set())
+
+
 def test_without_an_identity_the_federation_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(RequestInvalid, match="--federation"):
         identified(settings_of(tmp_path), given=set())

@@ -47,7 +47,8 @@ def create_federation(
         f"created {name} at version {head.id.number}: {len(new.plan.tensors)} tensors, {parameters:,} parameters, "
         f"{rows} calibration rows"
     )
-    click.echo(f"next: alignfed-agent run --federation {name}")
+    known = client.authority is not None  # then agents join before they run
+    click.echo(f"next: {'alignfed enroll AGENT' if known else 'alignfed-agent run'} --federation {name}")
 
 
 @federations_group.command("list")

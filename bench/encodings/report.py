@@ -58,15 +58,16 @@ def rows_of(runs: Sequence[EncodedRun], tensors: Sequence[TensorSpec]) -> list[R
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
     lines = [
-        "| recipe | encoding | bytes | of fp32 | 8B, MB | error of one | final loss | minus fp32 | range | gain |",
-        "|---|---|--:|--:|--:|--:|--:|--:|:-:|--:|",
+        "| recipe | encoding | seeds | bytes | of fp32 | 8B, MB | error of one | loss | minus fp32 | range | gain |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|:-:|--:|",
     ]
     whole = {row.recipe: row.large_payload_bytes for row in rows if row.form == EXACT}
     for row in rows:
         share = row.large_payload_bytes / whole[row.recipe]
         low, high = row.differences[0], row.differences[-1]
         lines.append(
-            f"| {row.recipe} | {row.form} | {row.payload_bytes:,} | {share:.3f} | {row.large_payload_bytes / 1e6:.1f} "
+            f"| {row.recipe} | {row.form} | {len(row.differences)} | {row.payload_bytes:,} | {share:.3f} "
+            f"| {row.large_payload_bytes / 1e6:.1f} "
             f"| {row.relative_error:.4f} | {row.final_loss:.4f} | {row.difference:+.4f} "
             f"| {low:+.4f} to {high:+.4f} | {row.gain_ratio:.0%} |"
         )

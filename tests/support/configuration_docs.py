@@ -50,7 +50,8 @@ def page() -> str:
     plan = PLAN_TEMPLATE.read_text("utf-8").rstrip()
     sections.append(
         "## The federation plan\n\nWritten by `alignfed init`, read by `alignfed federations create`. Lines that are "
-        f"commented out show the default.\n\n```toml\n{plan}\n```\n"
+        "commented out show the default. What encodings of deltas cost: [encodings.md](encodings.md).\n\n"
+        f"```toml\n{plan}\n```\n"
     )
     return "\n".join(sections)
 

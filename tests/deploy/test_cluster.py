@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,8 +16,10 @@ from typing import NoReturn
 
 import pytest
 
+from alignfed.join_token import read_join_token
+from edge_agent.identity.joining import join
 from tests.deploy.books import check_nothing_lost, read_books
-from tests.deploy.cluster import PROJECT, Cluster, prepared_cluster
+from tests.deploy.cluster import FEDERATION, PROJECT, Cluster, prepared_cluster
 from tests.deploy.engine import Engine, EngineUnavailable, docker_engine
 from tests.deploy.images import Images, default_images, obtain_images
 from tests.support.waiting import wait_until
@@ -34,6 +38,7 @@ try:
 except OSError as error:
     sys.exit(f"no: {error}")
 """
+FIND_ROOT_KEY = "find / -path /proc -prune -o -path /sys -prune -o -name '*root-key*' -print 2>/dev/null || true"
 
 
 def say(line: str) -> None:
@@ -83,6 +88,7 @@ def test_a_cluster_survives_kills_and_scaling_and_leaves_nothing(cluster: Cluste
     start(cluster)
     check_hardened(cluster)
     check_agents_reach_only_the_gateway(cluster)
+    check_identities(cluster)
     acknowledged = kill_in_turn(cluster)
     acknowledged |= scale(cluster)
     drain_a_coordinator(cluster)
@@ -143,6 +149,7 @@ def check_agents_reach_only_the_gateway(cluster: Cluster) -> None:
     """Check the networks from inside an agent's container, by name and by address."""
     [agent] = cluster.containers("agent-medium")
     assert can_reach(cluster, agent, "gateway", 7300), "the agents' network does not work at all"
+    assert can_reach(cluster, agent, "gateway", 7302), "machines cannot join"
     for service, port in STRANGERS.items():
         [stranger] = cluster.engine.inspect(cluster.containers(service)[0])
         for network in stranger["NetworkSettings"]["Networks"].values():
@@ -151,6 +158,50 @@ def check_agents_reach_only_the_gateway(cluster: Cluster) -> None:
         assert not can_reach(cluster, agent, service, port), f"an agent reaches {service}:{port}"
     assert not can_reach(cluster, agent, "gateway", 7301)
     assert not can_reach(cluster, agent, "gateway", 9464)
+
+
+def check_identities(cluster: Cluster) -> None:
+    """Check who holds which key, that an agent elsewhere joins, and that a certificate is renewed without a restart."""
+    for service in ("coordinator-1", "gateway", "worker", "agent-fast", "redis", "prometheus"):
+        [container, *_] = cluster.containers(service)
+        found = cluster.engine.run("exec", container, "sh", "-c", FIND_ROOT_KEY)
+        mounts = [mount["Source"] for mount in cluster.engine.inspect(container)[0]["Mounts"]]
+        assert not found.strip(), f"{service} has the root's key"
+        assert not any(mount.endswith("secrets/identity") for mount in mounts), service
+    for port in (cluster.ports["AGENTS"], cluster.ports["OPERATORS"]):
+        with pytest.raises(OSError, match=r"required|alert|EOF|reset"):
+            shown_certificate(cluster, port, reads=True)
+    token = cluster.folder / "elsewhere.join"
+    cluster.command("enroll", "elsewhere-1", str(token))
+    joined = join(read_join_token(token), cluster.folder / "elsewhere", agent_id=None)
+    assert (joined.agent_id, joined.federation) == ("elsewhere-1", FEDERATION)
+    assert joined.coordinator == f"127.0.0.1:{cluster.ports['AGENTS']}"
+    before = shown_certificate(cluster, cluster.ports["JOIN"])
+    cluster.command("certificates")
+    wait_until(
+        lambda: shown_certificate(cluster, cluster.ports["JOIN"]) != before,
+        what="coordinators show the new certificate",
+        timeout_seconds=30,
+    )
+    assert cluster.head() >= 0, "the admin's new certificate is not accepted"
+    say("an agent elsewhere joined; the coordinators' certificate was renewed while they ran")
+
+
+def shown_certificate(cluster: Cluster, port: int, *, reads: bool = False) -> bytes:
+    """Return the certificate (DER) at a port of this machine; to a caller without one of its own.
+
+    Raises:
+        OSError: The server does not verify; or, with `reads`, it has ended the connection for lack of a certificate.
+    """
+    context = ssl.create_default_context(cafile=cluster.folder / "deploy/compose/secrets/operator/root.pem")
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+    ):
+        if reads and not secured.recv(1):
+            raise OSError("EOF")
+        return secured.getpeercert(binary_form=True) or b""
 
 
 def can_reach(cluster: Cluster, container: str, host: str, port: int) -> bool:
@@ -264,6 +315,7 @@ def check_books(cluster: Cluster, acknowledged: set[str]) -> None:
 def check_commands(cluster: Cluster) -> None:
     """Check the commands that `up` names."""
     assert "tiny" in cluster.command("status")
+    assert "fast-*" in cluster.command("alignfed", "tokens", "list")
     folder = cluster.folder / "adapter"
     cluster.command("export", str(folder))
     assert (folder / "adapter_model.safetensors").exists()

@@ -119,7 +119,7 @@ def tokens_group() -> None:
 @operator_options
 @json_option
 def list_tokens(connect: Connect, json_wanted: bool) -> None:
-    """List the tokens that have not expired."""
+    """List the tokens that have not expired, with how often each may still be used."""
     with connect() as client:
         states = client.join_grants()
     if json_wanted:

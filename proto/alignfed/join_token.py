@@ -1,7 +1,7 @@
 """Join tokens: what an operator hands to a machine so that it may become an agent.
 
 One line of text, `alignfed-join-1.` and base64url JSON: where to join, the authority that the coordinator is known by,
-and a secret. Whoever holds it may join while it lasts, so it travels as a secret does, in a file or over a safe channel.
+and a secret. Whoever holds it may join while it lasts, so it travels as a secret does: in a file, over a safe channel.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def test_a_store_password_is_not_shown(run: Callable[..., tuple], monkeypatch: p
 
 def test_a_store_that_does_not_answer_ends_the_coordinator_with_advice(run: Callable[..., tuple]) -> None:
     store = ["--store-url", f"redis://{CLOSED}", "--store-patience-seconds", "0"]
-    code, _, err = run("coordinator", *store, "--metrics-listen", "", "--agent-listen", "127.0.0.1:0")
+    code, _, err = run("coordinator", "--insecure", *store, "--metrics-listen", "", "--agent-listen", "127.0.0.1:0")
     assert code == 1
     assert "STORE_UNREACHABLE" in err
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import math
 import os
 import signal
 import time
@@ -16,7 +15,6 @@ import pytest
 
 from alignfed.v1 import types_pb2 as pb
 from coordinator.backends.embedded import EmbeddedValkey
-from coordinator.backends.objects.orphans import sweep_orphans
 from coordinator.backends.redis.store import RedisStore
 from coordinator.backends.urls import open_store
 from coordinator.backup.checking import opened_backup
@@ -27,7 +25,7 @@ from coordinator.clock import SystemClock
 from coordinator.local.cluster import free_ports
 from coordinator.worker.payloads import fetch
 from tests.e2e.processes import RunningCommand, running
-from tests.support.owners import stored_folders
+from tests.support.owners import search_for_orphans, stored_folders
 from tests.support.raw_client import RawClient, WireDelta, wire_plan
 from tests.support.s3 import CREDENTIALS, running_s3
 from tests.support.stores import seed_federation, unique
@@ -108,13 +106,6 @@ async def cut_by_a_kill(place: Place, delta: WireDelta, *, chunks: int) -> None:
         await client.close()
 
 
-async def nothing_without_a_record(place: Place) -> None:
-    """Go through all objects as the worker's upkeep does, and leave what records point to."""
-    assert place.store._objects is not None
-    for _ in range(3):
-        await sweep_orphans(place.store._calls, place.store._objects, before=math.inf, turn_seconds=0)
-
-
 async def test_an_upload_goes_on_at_another_coordinator_where_the_killed_one_stopped(place: Place) -> None:
     delta = await new_delta(place)
     await cut_by_a_kill(place, delta, chunks=9)
@@ -129,7 +120,7 @@ async def test_an_upload_goes_on_at_another_coordinator_where_the_killed_one_sto
     queued = await place.store.deltas.place(PLAN.federation, delta.delta_id)
     assert queued is not None
     assert bytes(await fetch(place.store.blobs, queued.delta.payload)) == delta.payload
-    await nothing_without_a_record(place)
+    await search_for_orphans(place.store)
     assert bytes(await fetch(place.store.blobs, queued.delta.payload)) == delta.payload
 
 
@@ -142,7 +133,7 @@ async def test_an_upload_that_nobody_goes_on_with_leaves_nothing_after_its_lifet
 
     lifetime_over = time.time() + 1
     assert await place.store.blobs.sweep(PLAN.federation, unclaimed_before=lifetime_over) == 1
-    await nothing_without_a_record(place)
+    await search_for_orphans(place.store)
     assert {name async for name in stored_folders(place.store._objects)} == before
 
 

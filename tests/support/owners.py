@@ -1,18 +1,19 @@
 """The leak check: everything in a store belongs to something that will let go of it one day.
 
 A payload belongs to the list of unclaimed blobs (which the sweep ends) or to the list of adopted ones (which retention
-ends); every other key belongs to a federation or to the deployment's identities, or expires by itself, as a lease, a join
-grant and what a restore puts aside must. Where payloads are objects, the record of a blob names the folder of its own.
+ends); every other key belongs to a federation or to the deployment's identities, or expires by itself, as a lease, a
+join grant and what a restore puts aside must. Where payloads are objects, a blob's record names the folder of its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
 from coordinator.backends.memory import MemoryStore
 from coordinator.backends.objects.objects import Objects
-from coordinator.backends.objects.orphans import folders_without_record
+from coordinator.backends.objects.orphans import STEP_OBJECTS, folders_without_record, sweep_orphans
 from coordinator.backends.redis.calls import Calls
 from coordinator.backends.redis.federations import known_names
 from coordinator.backends.redis.keys import NAMES, PAYLOADS_PLACE, PREFIX, FederationKeys, IdentityKeys
@@ -51,6 +52,13 @@ async def unowned_folders(store: Store) -> set[str]:
     if store._objects is None:
         return set()
     return set(await folders_without_record(store._calls, [name async for name in stored_folders(store._objects)]))
+
+
+async def search_for_orphans(store: Store) -> None:
+    """Delete what crashes have left among objects, as workers do step by step, but all of it at once."""
+    if isinstance(store, RedisStore) and store._objects is not None:
+        for _ in range(1 + len([name async for name in stored_folders(store._objects)]) // STEP_OBJECTS + 1):
+            await sweep_orphans(store._calls, store._objects, before=math.inf, turn_seconds=0)
 
 
 async def stored_folders(objects: Objects) -> AsyncIterator[str]:

@@ -51,14 +51,22 @@ class Fleet:
         folder: Everything's files.
         plan: The federation.
         software: The store's: `valkey` or `redis`.
+        payloads_in_files: Whether payloads are files in the folder, rather than in the store.
         arm: Told each role before each start; returns its failpoints.
     """
 
     def __init__(
-        self, folder: Path, plan: FederationPlan, *, software: str = "valkey", arm: Arm = lambda _role: ""
+        self,
+        folder: Path,
+        plan: FederationPlan,
+        *,
+        software: str = "valkey",
+        payloads_in_files: bool = False,
+        arm: Arm = lambda _role: "",
     ) -> None:
         self.folder = folder
         self.plan = plan
+        self.blob_url = (folder / "payloads").as_uri() if payloads_in_files else ""
         self.arm = arm
         self.tally = Tally()
         self.accidents: list[str] = []
@@ -89,6 +97,7 @@ class Fleet:
             self.operator_addresses.append(operators)
             listen = ["--agent-listen", self.address, "--share-port", "--operator-listen", operators]
             arguments = [*listen, "--metrics-listen", "", "--store-url", self.store.url, "--drain-seconds", "10"]
+            arguments += ["--blob-url", self.blob_url] if self.blob_url else []
             self.add(
                 Role(
                     kind="coordinator",
@@ -102,6 +111,7 @@ class Fleet:
         """Start workers."""
         base = {
             "store_url": self.store.url,
+            "blob_url": self.blob_url,
             "lease_ttl_seconds": lease_seconds,
             "discover_seconds": DISCOVER_SECONDS,
             "log_level": "info",

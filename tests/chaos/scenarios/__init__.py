@@ -46,6 +46,10 @@ def _kills(folder: Path, amount: Amount, software: str) -> Outcome:
     return kills.run(folder, seed=amount.seed, kills=amount.count, every_place=amount.every_place, software=software)
 
 
+def _files(folder: Path, amount: Amount, software: str) -> Outcome:
+    return kills.run(folder, seed=amount.seed, kills=amount.count, every_place=False, software=software, files=True)
+
+
 def _store_kills(folder: Path, amount: Amount, software: str) -> Outcome:
     return store_kills.run(folder, seed=amount.seed, kills=amount.count, software=software)
 
@@ -84,6 +88,7 @@ def _clock_jumps(folder: Path, amount: Amount, _software: str) -> Outcome:
 
 SCENARIOS = {
     "kills": Scenario(run=_kills, short=Amount(count=500), long=Amount(count=5_000)),
+    "files": Scenario(run=_files, short=Amount(count=150), long=Amount(count=2_000)),
     "corners": Scenario(run=_corners, short=Amount(count=1), long=Amount(count=10)),
     "store-kills": Scenario(run=_store_kills, short=Amount(count=50), long=Amount(count=500)),
     "exactly-once": Scenario(

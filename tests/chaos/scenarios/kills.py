@@ -26,13 +26,18 @@ LONGEST_SECONDS = 1800.0
 logger = logging.getLogger(__name__)
 
 
-def run(folder: Path, *, seed: int, kills: int, every_place: bool = True, software: str = "valkey") -> Outcome:
-    """Kill until `kills` processes have died and, with `every_place`, every failpoint had its turn, then judge."""
+def run(
+    folder: Path, *, seed: int, kills: int, every_place: bool = True, software: str = "valkey", files: bool = False
+) -> Outcome:
+    """Kill until `kills` processes have died and, with `every_place`, every failpoint had its turn, then judge.
+
+    With `files` payloads are files, and not in the store.
+    """
     began = tell_at = time.monotonic()
     rng = random.Random(seed)
     deaths = Deaths(rng, rejected=REJECTED, every_place=every_place)
     plan = federation_plan(folder, buffer=Buffer(size=4, timeout_seconds=0.5))
-    with Fleet(folder, plan, software=software, arm=deaths.arm) as fleet:
+    with Fleet(folder, plan, software=software, payloads_in_files=files, arm=deaths.arm) as fleet:
         fleet.add_coordinators(2)
         fleet.add_workers(2)
         fleet.create_federation()
@@ -53,9 +58,12 @@ def run(folder: Path, *, seed: int, kills: int, every_place: bool = True, softwa
                     fleet.accidents.append(f"after {LONGEST_SECONDS:.0f} s only {fleet.tally.crashes} have died")
                     break
         faults = settle(fleet)
-        evidence = gather(fleet.store.url, plan.federation, agents=state_directories(fleet), journals=journals(fleet))
+        states = state_directories(fleet)
+        evidence = gather(
+            fleet.store.url, plan.federation, agents=states, journals=journals(fleet), blob_url=fleet.blob_url
+        )
         return Outcome(
-            scenario="kills",
+            scenario="files" if files else "kills",
             seed=seed,
             tally=fleet.tally,
             verdict=judge(evidence),

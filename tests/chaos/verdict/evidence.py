@@ -15,14 +15,20 @@ from coordinator.ports import Store
 from coordinator.worker.replay import replay_version
 from tests.chaos.harness.journals import ACKNOWLEDGED, read_events
 from tests.chaos.verdict.oracle import Evidence, MergedVersion, Settled
-from tests.support.owners import unowned
+from tests.support.owners import search_for_orphans, unowned
 
 PAGE = 50
 DERIVED_OTHERWISE = "another adapter"
 
 
 def gather(
-    store_url: str, federation: str, *, agents: Iterable[Path], journals: Iterable[Path] = (), derive_every: int = 1
+    store_url: str,
+    federation: str,
+    *,
+    agents: Iterable[Path],
+    journals: Iterable[Path] = (),
+    derive_every: int = 1,
+    blob_url: str = "",
 ) -> Evidence:
     """Read everything; nothing may run any more.
 
@@ -31,6 +37,7 @@ def gather(
         federation: Whose deltas.
         agents: State directories of agents with a witnessed outbox.
         journals: Journals of senders.
+        blob_url: Where payloads are, if outside the store.
         derive_every: Derive every so many versions again, the newest first; 0 for none.
     """
     acknowledged: set[str] = set()
@@ -44,7 +51,7 @@ def gather(
     for directory in directories:
         acknowledged |= _held(directory / "outbox" / "acknowledged")
         unsent |= _held(directory / "outbox" / "pending")
-    stored = asyncio.run(_read(store_url, federation, derive_every))
+    stored = asyncio.run(_read(store_url, blob_url, federation, derive_every))
     return dataclasses.replace(
         stored,
         acknowledged=frozenset(acknowledged),
@@ -58,10 +65,11 @@ def _held(folder: Path) -> set[str]:
     return {json.loads(meta.read_text("utf-8"))["delta_id"] for meta in folder.glob("*/meta.json")}
 
 
-async def _read(url: str, federation: str, derive_every: int) -> Evidence:
+async def _read(url: str, blob_url: str, federation: str, derive_every: int) -> Evidence:
     """Return what the store says; senders are not asked."""
-    store = open_store(url)
+    store = open_store(url, blob_url=blob_url)
     try:
+        await search_for_orphans(store)
         receipts = await _receipts(store, federation)
         merges = [record for record in await versions_of(store, federation) if record.kind is VersionKind.MERGE]
         versions = []

@@ -130,7 +130,7 @@ class VersionRecord:
 
 
 def version_values(version: VersionRecord) -> dict[str, Any]:
-    """Return a version as plain JSON values, without a manifest that it lacks: what is unsigned reads as it always did."""
+    """Return a version as plain JSON values, without a manifest that it lacks: unsigned ones read as they always did."""
     values = dataclasses.asdict(version)
     if values["signed"] is None:
         del values["signed"]

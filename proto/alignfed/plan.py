@@ -182,7 +182,7 @@ class FederationPlan:
     buffer: Buffer = Buffer()
     aggregation: Aggregation = Aggregation()
     calibration: Calibration = Calibration()
-    screening: Screening = Screening()
+    screening: Screening = Screening()  # noqa: RUF009 (frozen)
     privacy: CentralPrivacy = CentralPrivacy()  # noqa: RUF009 (frozen)
     limits: Limits = Limits()
     retention: Retention = Retention()

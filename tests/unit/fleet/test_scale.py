@@ -16,9 +16,7 @@ COSTS = UnitCosts(
     store_bytes_per_agent=1000.0, store_bytes_per_delta=1000.0, merge_ms_per_agent=0.1, merge_ms=4.0,
     merge_ms_per_mb=2.0,
 )  # fmt: skip
-PLAN = Plan(
-    agents=6000, cycle_seconds=600.0, delta_bytes=1e6, adapter_bytes=2e6, version_seconds=60.0, kept_merges=8
-)
+PLAN = Plan(agents=6000, cycle_seconds=600.0, delta_bytes=1e6, adapter_bytes=2e6, version_seconds=60.0, kept_merges=8)
 
 
 def test_sums_are_what_they_say() -> None:

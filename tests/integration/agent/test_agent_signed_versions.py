@@ -182,7 +182,7 @@ def test_an_old_signed_version_as_the_head_is_refused_also_after_a_restart(
         wait_until(lambda: bool(trainer.jobs), what="the agent trains from version 2")
         server.serve(genuine[:2])
         wait_until(lambda: "REPLAYED" in read_status(keyed()).get("detail", ""), what="the running agent refuses")
-    assert [job.base.number for job in trainer.jobs] == [2]
+    assert {job.base.number for job in trainer.jobs} == {2}  # it may have begun another before the lie
     assert refusal(keyed) == "VERSION_REPLAYED"
     server.serve(genuine)
     assert pulls(keyed) == 2

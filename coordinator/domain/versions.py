@@ -130,7 +130,7 @@ class VersionRecord:
 
 
 def version_values(version: VersionRecord) -> dict[str, Any]:
-    """Return a version as plain JSON values, without a manifest that it lacks: unsigned ones read as they always did."""
+    """Return a version as plain JSON values, without a manifest that it lacks: unsigned ones read as ever."""
     values = dataclasses.asdict(version)
     if values["signed"] is None:
         del values["signed"]

@@ -10,10 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from alignfed.layout import layout_of
 from alignfed.plan import FederationPlan
+from edge_agent.identity.folder import IdentityFolder, Joined
 from edge_agent.metrics import AgentMetrics
 from edge_agent.privacy.settings import DpSettings
 from edge_agent.training.workload import read_workload
 from tests.support.agent_runs import AgentThread, MakeSettings
+from tests.support.identities import Deployment
 from tests.support.live_coordinator import OTHER_AGENT, LiveCoordinator
 from tests.support.metric_labels import values_of
 from tests.support.metric_names import metrics_of
@@ -56,6 +58,19 @@ class Scraped:
         wait_until(lambda: not missing(), what=f"these move: {missing()}")
 
 
+def join_by_hand(folder: IdentityFolder, deployment: Deployment, federation: str) -> None:
+    """Give agent-1 the identity that joining would."""
+    issued = deployment.agent("agent-1", federation)
+    folder.prepare()
+    (folder.path / "key.pem").write_bytes(issued.key)
+    folder.keep(
+        Joined(agent_id="agent-1", coordinator="", federation=federation),
+        certificate=issued.certificate,
+        authority=deployment.root,
+        version_keys=b"",
+    )
+
+
 def test_every_metric_of_an_agent_moves(
     coordinator: LiveCoordinator, plan: FederationPlan, settings: MakeSettings, tmp_path: Path
 ) -> None:
@@ -74,9 +89,13 @@ def test_every_metric_of_an_agent_moves(
     coordinator.stop()
     port = free_port()
     scraped = Scraped(port)
-    with AgentThread(settings(metrics_listen=f"127.0.0.1:{port}", privacy=PRIVACY), workload.make_trainer):
+    deployment, folder = Deployment(tmp_path / "identities"), IdentityFolder(tmp_path / "state")
+    join_by_hand(folder, deployment, plan.federation)
+    tls = folder.tls()
+    shown = {"tls_ca": tls.ca, "tls_certificate": tls.certificate, "tls_key": tls.key}
+    with AgentThread(settings(metrics_listen=f"127.0.0.1:{port}", privacy=PRIVACY, **shown), workload.make_trainer):
         scraped.wait_for("alignfed_agent_retries_total")
-        coordinator.start(max_federation_bytes=places_bytes, queue_reread_seconds=0.05)
+        coordinator.start(**deployment.settings(max_federation_bytes=places_bytes, queue_reread_seconds=0.05))
         registry = CollectorRegistry()
         AgentMetrics(registry, federation=plan.federation)
         scraped.wait_for("alignfed_build_info", *(metric.name for metric in metrics_of(registry)))

@@ -48,8 +48,17 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def embedded(supervisor: Supervisor, folder: Path, *, coordinators: int = 1, workers: int = 1) -> Iterator[Deployment]:
+def embedded(
+    supervisor: Supervisor, folder: Path, *, coordinators: int = 1, workers: int = 1, base_model: Path | None = None
+) -> Iterator[Deployment]:
     """Run a store, coordinators on one port and workers for all federations while the block runs, on loopback.
+
+    Args:
+        supervisor: Runs the processes.
+        folder: For the store and logs.
+        coordinators: How many.
+        workers: How many.
+        base_model: Directory of the base model; None where no recipe opens it.
 
     Raises:
         StoreUnreachable: The embedded store does not start.
@@ -70,8 +79,9 @@ def embedded(supervisor: Supervisor, folder: Path, *, coordinators: int = 1, wor
                 _start(supervisor, run, name, store.url, [COORDINATOR, *own, *sharing, *served], _COORDINATOR_STAGE)
             for name, operator in operators.items():
                 wait_until_serving(f"127.0.0.1:{operator}", supervisor, log=run.log(name))
-            for name in merging:  # a recipe without calibration set never opens a base model
-                arguments = [WORKER, "--base-model", str(folder), "--threads", "1", "--metrics-listen", ""]
+            for name in merging:
+                model = ["--base-model", str(base_model or folder)]
+                arguments = [WORKER, *model, "--threads", "1", "--metrics-listen", ""]
                 _start(supervisor, run, name, store.url, arguments, _WORKER_STAGE)
             pids = supervisor.pids()
             yield Deployment(

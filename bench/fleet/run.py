@@ -122,8 +122,9 @@ def run_fleet(
     """
     allow_files(settings.processes * settings.connections)
     with _folder() as folder, Supervisor() as supervisor, contextlib.ExitStack() as stack:
-        own = {"coordinators": settings.coordinators, "workers": settings.workers}
-        deployment = existing or stack.enter_context(embedded(supervisor, folder / "deployment", **own))
+        deployment = existing or stack.enter_context(
+            embedded(supervisor, folder / "deployment", coordinators=settings.coordinators, workers=settings.workers)
+        )
         client = stack.enter_context(OperatorClient(deployment.operator_address, call_seconds=OPERATOR_SECONDS))
         plans = create_federations(client, settings)
         names = [plan.federation for plan in plans]

@@ -14,8 +14,9 @@ from typing import Any, Self
 from alignfed.errors import LocalProcessFailed
 from bench.flower.lines import END
 
-CALL_SECONDS = 90.0
-"""Flower's command line, its task runner and its application load one after the other, for some 15 seconds."""
+CALL_SECONDS = 240.0
+"""Flower's command line, its task runner and its application load one after the other, for some 15 seconds, and eight
+agents load torch at once; a laden machine takes ten times as long."""
 ANSWER_SECONDS = 300.0
 LOOK_SECONDS = 0.5
 

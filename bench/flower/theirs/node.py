@@ -9,19 +9,27 @@ Runs under Flower's interpreter, next to `lines.py`. Stands for a SuperNode and 
 from __future__ import annotations
 
 import functools
+import json
+import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree, iterate_object_tree
-from flwr.supercore.inflatable.inflatable_utils import pull_objects, push_object_contents_from_iterable
+from flwr.supercore.inflatable.inflatable_utils import (
+    inflate_object_from_contents,
+    pull_objects,
+    push_object_contents_from_iterable,
+)
 from flwr.supernode.fleet_http_connection import http_request_response
 from lines import serve
 
 RECEIVE_SECONDS = 30.0
+TRAINER_SECONDS = 60.0
 LOOK_SECONDS = 0.01
 
 
@@ -42,6 +50,9 @@ class Node:
         self._reply: Any = None
         self._tree: Any = None
         self._contents: dict[str, bytes] = {}
+        self._listener: Any = None
+        self._trainer: Any = None
+        self._told: Any = None
 
     def prepare(self, tensors: list[tuple[str, list[int]]], seed: list[int]) -> dict[str, Any]:
         """Receive a message and make ready all that its reply consists of: fp32 noise, another for each seed.
@@ -52,10 +63,49 @@ class Node:
         draw = np.random.default_rng(seed)
         arrays = {name: draw.standard_normal(shape, dtype=np.float32) * np.float32(0.01) for name, shape in tensors}
         first = float(next(iter(arrays.values())).flat[0])
+        self._make_ready(message, arrays, examples=1)
+        return {"first": first, "objects": len(self._contents), "bytes": sum(map(len, self._contents.values()))}
+
+    def expect_trainer(self) -> dict[str, Any]:
+        """Listen for the process that trains for this client; return where."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(TRAINER_SECONDS)
+        return {"port": self._listener.getsockname()[1]}
+
+    def meet_trainer(self) -> dict[str, Any]:
+        """Take the call of the process that trains."""
+        self._trainer, _ = self._listener.accept()
+        self._listener.close()
+        self._told = self._trainer.makefile("rb")
+        return {"trainer": json.loads(self._told.readline())["name"]}
+
+    def train(self, folder: str, sequence: int) -> dict[str, Any]:
+        """Receive a message, have its adapter trained, and push the reply: all that a client does in a round."""
+        message = self._received()
+        given, trained = Path(folder) / "given", Path(folder) / "trained"
+        arrays = next(iter(message.content.array_records.values()))
+        arrays["adapter"].numpy().tofile(given)
+        order = {"do": "train", "given": str(given), "trained": str(trained), "sequence": sequence}
+        self._trainer.sendall(json.dumps(order).encode() + b"\n")
+        answer = json.loads(self._told.readline())
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        adapter = np.fromfile(trained, dtype=np.float32)
+        self._make_ready(message, {"adapter": adapter}, examples=answer["examples"])
+        return {**self.push(), "late": answer["late"]}
+
+    def dismiss_trainer(self) -> dict[str, Any]:
+        """Tell the process that trains that this was all."""
+        self._trainer.sendall(b'{"do": "end"}\n')
+        self._told.close()
+        self._trainer.close()
+        return {}
+
+    def _make_ready(self, message: Message, arrays: Mapping[str, Any], *, examples: int) -> None:
         content = RecordDict(
             {
                 "arrays": ArrayRecord({name: Array(array) for name, array in arrays.items()}),
-                "metrics": MetricRecord({"num-examples": 1}),
+                "metrics": MetricRecord({"num-examples": examples}),
             }
         )
         self._reply = Message(content, reply_to=message)
@@ -63,7 +113,6 @@ class Node:
         self._tree = get_object_tree(self._reply)
         nested = get_all_nested_objects(self._reply)
         self._contents = {object_id: nested[object_id].deflate() for object_id in nested}
-        return {"first": first, "objects": len(self._contents), "bytes": sum(map(len, self._contents.values()))}
 
     def push(self) -> dict[str, Any]:
         """Send the reply and push all its objects, as a SuperNode does."""
@@ -90,16 +139,26 @@ class Node:
         message, tree = received
         run_id = message.metadata.run_id
         object_ids = [part.object_id for part in iterate_object_tree(tree)]
-        pull_objects(object_ids, pull_object_fn=functools.partial(self._pull_object, run_id))
+        contents = pull_objects(object_ids, pull_object_fn=functools.partial(self._pull_object, run_id))
         self._confirm(run_id, message.metadata.message_id)
-        return message
+        whole = inflate_object_from_contents(message.metadata.message_id, contents)
+        whole.metadata.__dict__["_message_id"] = message.metadata.message_id  # as Flower's own node does
+        return whole
 
 
 def main(port: int, name: str, superlink: str) -> None:
     """Be a client until told to end."""
     with http_request_response(superlink, insecure=True) as connection:
         node = Node(connection)
-        serve(port, name, {"prepare": node.prepare, "push": node.push}, node=str(node.node_id))
+        handlers = {
+            "prepare": node.prepare,
+            "push": node.push,
+            "expect_trainer": node.expect_trainer,
+            "meet_trainer": node.meet_trainer,
+            "train": node.train,
+            "dismiss_trainer": node.dismiss_trainer,
+        }
+        serve(port, name, handlers, node=str(node.node_id))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ SETTLE   ?=
 BENCH    ?=
 # Further options of `alignfed bench flower`, for example FLOWER="--rounds 9".
 FLOWER   ?=
+# Further options of `alignfed bench poisoning`, for example POISONING="--attack sign-flip --share 0.4".
+POISONING ?=
 # Further options of `alignfed up`, for example UP="--resume" or UP="--slowdown 1 --slowdown 8".
 UP       ?=
 # make bench-fleet: how long it measures, and further options, for example FLEET="--knee --train-seconds 5".
@@ -39,7 +41,7 @@ SOAK     ?=
 PYTEST   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-full bench-fleet bench-flower settle settle-quick check audit format proto docs dashboards clean
+.PHONY: help setup setup-dev demo test test-e2e test-deploy cluster cluster-scale cluster-stop cluster-down chaos soak fuzz bench bench-full bench-fleet bench-flower bench-poisoning settle settle-quick check audit format proto docs dashboards clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -130,6 +132,9 @@ $(FLOWER_VENV)/.flower:
 
 bench-flower: setup $(FLOWER_VENV)/.flower ## The same payloads through AlignFed and through Flower, in turns; FLOWER= changes it
 	@$(BIN)/alignfed bench flower --flower $(FLOWER_VENV)/bin/python $(FLOWER)
+
+bench-poisoning: setup ## What attackers achieve against each defence, on a simulated fleet: POISONING="--quick" is the short form
+	@$(BIN)/alignfed bench poisoning $(POISONING)
 
 settle: setup ## Settle what alignment is worth against every rival, on a simulated fleet: hours; SETTLE= changes it
 	@$(BIN)/alignfed bench settle --tune $(SETTLE)

@@ -50,11 +50,13 @@ class Outcomes:
         folder: Where.
         federation: Digest of the federation.
         regime: The fleet.
+        code: Digest of the code that is running: taken at the start, because files may change under a long run.
     """
 
     folder: Path
     federation: str
     regime: Regime
+    code: str = dataclasses.field(default_factory=lambda: code_digest(*sorted(Path(__file__).parent.rglob("*.py"))))
 
     def find(self, trial: Trial) -> Outcome | None:
         """Return the outcome of this very trial; None when it has not finished here, or the fleet was another."""
@@ -67,7 +69,7 @@ class Outcomes:
         path.parent.mkdir(parents=True, exist_ok=True)
         written = {
             "regime": dataclasses.asdict(self.regime),
-            "code": code_digest(*sorted(Path(__file__).parent.rglob("*.py"))),
+            "code": self.code,
             "outcome": dataclasses.asdict(outcome),
         }
         part = path.with_suffix(".part")

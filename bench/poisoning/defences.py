@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from alignfed.errors import DeltaNormTooLarge, PlanInvalid
+from alignfed.errors import CandidateGated, DeltaNormTooLarge, PlanInvalid
 from alignfed.plan import Aggregation
 from alignfed.screening import NO_SCREENING, Screening
+from bench.findings.tuning import UNTUNED
 from bench.poisoning.screen import Screen
 from bench.simulator.scenario import Defence, Guard, Guarded, View
 from coordinator import policy
 from coordinator.algo.recipe import Recipe
 from coordinator.algo.recipes import get_recipe
+from coordinator.algo.suspects import losses_alone, suspects
 from coordinator.algo.values import DeltaInput, norm_of
 from coordinator.worker.probes import Probe
 
@@ -49,11 +51,27 @@ def reject_by_norm(max_ratio: float = Aggregation().max_delta_norm_ratio) -> Gua
     return guard
 
 
+def leave_suspects_out(deltas: Sequence[DeltaInput], view: View) -> Guarded:
+    """Reject the deltas that look worst by themselves, so that a gated merge can be tried again without them.
+
+    Source: `coordinator.worker.gate`.
+    """
+    judging = view.judging()
+    if judging is None or len(deltas) < 2:
+        return Guarded(kept=tuple(deltas))
+    alone = losses_alone(view.head, deltas, judging, server_learning_rate=UNTUNED)
+    before = judging.probe.judge_loss(view.head) if judging.loss_before is None else judging.loss_before
+    rejected = dict.fromkeys(suspects(alone, before, judging.max_loss_increase_ratio), CandidateGated.reason)
+    return Guarded(kept=tuple(delta for delta in deltas if delta.delta_id not in rejected), rejected=rejected)
+
+
 def screened(recipe: str, settings: Screening, means: str) -> Protection:
-    """Return a recipe behind the norm bound, screening and the gate, as the worker has them."""
+    """Return a recipe behind the norm bound, screening and the gate with its retries, as the worker has them."""
     return Protection(
-        recipe=get_recipe(recipe),
-        begin=lambda probe: Defence(guards=(reject_by_norm(), Screen(settings, probe))),
+        recipe=dataclasses.replace(get_recipe(recipe), needs_probe=True),
+        begin=lambda probe: Defence(
+            guards=(reject_by_norm(), Screen(settings, probe)), gated=leave_suspects_out, judges=True
+        ),
         means=means,
     )
 
@@ -76,6 +94,10 @@ PROTECTIONS: dict[str, Protection] = {
     "screening": screened("alignfed", Screening(), "`present` with the plan's screening"),
     "clipping": screened("alignfed", _CLIPPING, "`present` with deltas shortened to 1.5 medians, no other screening"),
     "suspicion": screened("alignfed", _SUSPICION, "`screening` without clipping"),
+    "median": screened("median", NO_SCREENING, "coordinate median, norms up to ten medians, the gate"),
+    "trimmed-mean": screened("trimmed-mean", NO_SCREENING, "trimmed mean, norms up to ten medians, the gate"),
+    "multi-krum": screened("multi-krum", NO_SCREENING, "multi-Krum, norms up to ten medians, the gate"),
+    "screening-median": screened("median", Screening(), "coordinate median behind the plan's screening"),
 }
 
 REFERENCE = "present"

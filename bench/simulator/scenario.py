@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from alignfed.codec import Factors
 from bench.federation.fleet import Agent
 from bench.simulator.stacked import Sequences
+from coordinator.algo.succession import Judging
 from coordinator.algo.values import CalibrationProbe, DeltaInput, Load
 from coordinator.domain import VersionId
 
@@ -71,6 +72,7 @@ class View:
         merged_ids: Gives the ids of all deltas merged so far.
         probe: Gives the calibration set of this merge, None without one; made when it is asked for.
         version_number: Number of the version to be made.
+        judging: Gives how a candidate of this merge is judged; None where none is.
     """
 
     head: Factors
@@ -80,6 +82,7 @@ class View:
     merged_ids: Callable[[], Collection[str]]
     probe: Callable[[], CalibrationProbe | None]
     version_number: int
+    judging: Callable[[], Judging | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +104,13 @@ class Defence:
     Attributes:
         guards: Asked before every merge, one after the other.
         gated: Asked when the candidate was gated, which deltas to try again without; None rejects the whole buffer.
-        judges: False publishes every candidate and serves the moving average; otherwise recipes that calibrate are
-            judged, as always.
+        judges: False publishes every candidate and serves the moving average, True judges those of every recipe with
+            a calibration set; None those of recipes that calibrate, as always.
     """
 
     guards: tuple[Guard, ...] = ()
     gated: Guard | None = None
-    judges: bool = True
+    judges: bool | None = None
 
 
 def _not_told(_settled: Settled) -> None:

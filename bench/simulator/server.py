@@ -136,6 +136,7 @@ class SimulatedServer:
             merged_ids=lambda: {delta.delta_id for delta in self.merged},
             probe=self._probe,
             version_number=self.head + 1,
+            judging=lambda: self._judging(self._probe()),
         )
         guarded = guard(deltas, view)
         self.guard_seconds += time.perf_counter() - started
@@ -205,9 +206,10 @@ class SimulatedServer:
         )
 
     def _judging(self, probe: CountingProbe | None) -> Judging | None:
-        if not self._settings.scenario.defence.judges:
+        judges = self._settings.scenario.defence.judges
+        if probe is None or self._settings.probe is None or judges is False:
             return None
-        if probe is None or self._settings.probe is None or self._settings.recipe.calibrate is None:
+        if judges is None and self._settings.recipe.calibrate is None:
             return None
         ratio = self._settings.probe.settings.max_loss_increase_ratio
         return Judging(probe=probe, loss_before=self._judged, max_loss_increase_ratio=ratio)
@@ -215,7 +217,7 @@ class SimulatedServer:
     def _publish(self, aggregated: Aggregated, judged: Judged) -> None:
         self.versions.append(judged.adapter)
         self.average = judged.average
-        self.serves_average = judged.verdict.serve_average or not self._settings.scenario.defence.judges
+        self.serves_average = judged.verdict.serve_average or self._settings.scenario.defence.judges is False
         self._judged = judged.verdict.loss_after
         self._state = aggregated.state
         self.merged += aggregated.deltas

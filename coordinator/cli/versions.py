@@ -108,6 +108,7 @@ def describe_version(version: VersionView) -> str:
         ("loss before", merge.calibration_loss_before),
         ("loss after", merge.calibration_loss_after),
         ("loss served", merge.calibration_loss_served),
+        ("robust mean", merge.robust or None),
         ("also made by", ", ".join(merge.unrecorded) or None),
     ]
     deltas = aligned(

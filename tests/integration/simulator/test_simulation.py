@@ -17,7 +17,8 @@ from bench.results import RunResult
 from bench.settle.campaign import Contest, Results, left_to_do
 from bench.settle.runner import Workers, run_all
 from bench.simulator.engine import Engine
-from bench.simulator.simulation import EVALUATION_SHARES, Setup, simulate
+from bench.simulator.scenario import EVALUATION_SHARES
+from bench.simulator.simulation import Setup, simulate
 from coordinator.algo.recipes import RECIPES
 
 

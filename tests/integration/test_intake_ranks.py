@@ -26,7 +26,10 @@ from tests.support.stores import new_delta, open_memory_store, store_blob, take_
 def plan_of(*, encoding: Encoding = Encoding.FP32, freeze_a: bool = False) -> FederationPlan:
     plan = merging_plan()
     return dataclasses.replace(
-        plan, delta_encoding=encoding, lora=dataclasses.replace(plan.lora, freeze_a=freeze_a)
+        plan,
+        delta_encoding=encoding,
+        topk_ratio=1.0,  # all of a tensor: what is left out is another test's
+        lora=dataclasses.replace(plan.lora, freeze_a=freeze_a),
     ).validate()
 
 
@@ -39,7 +42,9 @@ async def taken_in(store: MemoryStore, plan: FederationPlan, *sent: tuple[Factor
     """Queue deltas of given factors and announced ranks, and take them in."""
     await create_federation(store, plan, "agent-1")
     for factors, rank in sent:
-        blob = await store_blob(store, plan.federation, bytes(encode(factors, plan.delta_encoding)))
+        blob = await store_blob(
+            store, plan.federation, bytes(encode(factors, plan.delta_encoding, topk_ratio=plan.topk_ratio))
+        )
         delta = await new_delta(store, plan.federation)
         await store.deltas.accept(dataclasses.replace(delta, rank=rank, encoding=plan.delta_encoding, payload=blob))
     await take_lease(store, plan.federation)

@@ -25,6 +25,7 @@ T = TypeVar("T")
 THREADS = 16
 """Files written or read at once: what is waited for is the disk."""
 
+_DELETIONS = 10
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TRIES = 5
 """How often a write makes its folder again that a deletion takes away at the same moment."""
@@ -106,8 +107,11 @@ class FileObjects:
         _force(folder.parent)
 
     def _delete(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():  # something arrived meanwhile, or a right is missing, which this says
+        for _ in range(_DELETIONS):  # something may arrive while the folder is emptied
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+        else:  # or a right is missing, which this says
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # another folder of the same blob is there, or nothing is

@@ -14,7 +14,9 @@ from edge_agent.outbox.outbox import Outbox
 from tests.support.agent_runs import AddingTrainer, AgentThread, MakeSettings
 from tests.support.live_coordinator import LiveCoordinator
 
-CALLS = [place.place for place in places() if place.place.startswith("rpc.")]
+RENEWAL = "rpc.renew_certificate"
+"""Made by agents that have joined, and apart from deltas: `test_agent_identity` fails it."""
+CALLS = [place.place for place in places() if place.place.startswith("rpc.") and not place.place.startswith(RENEWAL)]
 
 
 @pytest.mark.parametrize("place", CALLS)

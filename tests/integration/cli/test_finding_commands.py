@@ -249,7 +249,7 @@ def test_the_doctor_finds_an_unsafe_store(run: Run, coordinator: LiveCoordinator
     _, findings = examine(run, "--store-url", unsafe.url)
     assert findings["store from here"]["outcome"] == "problem"
     _, findings = examine(run, "--store-url", "nonsense")
-    assert findings["store from here"]["advice"] == "correct --store-url"
+    assert findings["store from here"]["advice"] == "correct --store-url or --blob-url"
 
 
 def test_the_doctor_looks_into_disks_and_an_agents_state(

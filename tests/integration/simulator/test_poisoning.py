@@ -26,6 +26,8 @@ from coordinator.algo.values import DeltaInput, Load
 from coordinator.worker.calibration import IGNORED
 
 ATTACKER = "agent-001"
+JUDGED = dataclasses.replace(RECIPES["fedbuff"], needs_probe=True)
+"""Takes deltas as they are, so that a huge one spoils its buffer; candidates are judged."""
 
 
 @pytest.fixture
@@ -136,9 +138,9 @@ def test_a_gated_buffer_is_given_up_or_tried_again_without_suspects(
 ) -> None:
     told: list[Settled] = []
     result = simulate(
-        Setup(regime=fleet, layout=LAYOUT, recipe=RECIPES["alignfed"], server_learning_rate=1.0, seed=4),
+        Setup(regime=fleet, layout=LAYOUT, recipe=JUDGED, server_learning_rate=1.0, seed=4),
         engine,
-        scenario=Scenario(conduct=conspiracy(engine, HUGE), defence=Defence(gated=gated), told=told.append),
+        scenario=Scenario(conduct=conspiracy(engine, HUGE), defence=Defence(gated=gated, judges=True), told=told.append),
     )
     assert result.gated > 0
     reasons = {(delta.agent_id == ATTACKER, delta.reason) for delta in told if delta.reason}

@@ -221,7 +221,7 @@ async def test_a_token_on_an_open_address_is_warned_of(tmp_path: Path, caplog: p
 
 def test_the_command_shows_where_the_token_is_but_not_the_token_and_refuses_a_bad_file(tmp_path: Path) -> None:
     path = token_file(tmp_path, TOKEN, 0o644)
-    arguments = ["coordinator", "--store-url", "memory://", "--metrics-listen", "127.0.0.1:0"]
+    arguments = ["coordinator", "--store-url", "memory://", "--metrics-listen", "127.0.0.1:0", "--insecure"]
     result = CliRunner().invoke(alignfed, arguments, env={"ALIGNFED_STATUS_TOKEN_FILE": path})
     assert f"status_token_file = {path}  (environment)" in result.output
     assert TOKEN not in result.output

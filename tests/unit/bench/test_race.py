@@ -27,6 +27,8 @@ def test_a_target_is_reached_by_the_first_version_that_is_as_good() -> None:
     assert (first.round, first.loss, first.seconds) == (1, 2.8, {"flower": 16.0, "ours": 2.0})
     assert second.seconds == {"flower": 32.0, "ours": None}
     assert OURS.best == 2.75
+    assert run("same", (0.0, 3.0), (16.0, 2.8001)).seconds_to(2.8) == 16.0
+    assert run("worse", (0.0, 3.0), (16.0, 2.81)).seconds_to(2.8) is None
 
 
 def test_the_table_says_never_where_a_loss_was_not_reached() -> None:

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Gives the next step of the search for objects without a record to one process at a time, and says where it begins.
--- KEYS  1 payloads' place (hash)
+-- KEYS  1 place (hash)
 -- ARGV  1 seconds until the next turn
 -- Reply {turn, after which folder} | {wait} | {unclaimed}
 local place = redis.call('HMGET', KEYS[1], 'id', 'turn', 'after')

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+SAME_LOSS = 1e-3
+"""Nats by which a loss may miss a target: sums are rounded in other orders on each side."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
@@ -36,8 +39,8 @@ class Run:
         return min(point.loss for point in self.points)
 
     def seconds_to(self, loss: float) -> float | None:
-        """Return when the first version with such a loss, or a lower one, was made; None if none was."""
-        return next((point.seconds for point in self.points if point.loss <= loss), None)
+        """Return when the first version had such a loss (within `SAME_LOSS`) or a lower one; None if none had."""
+        return next((point.seconds for point in self.points if point.loss <= loss + SAME_LOSS), None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import pytest
 import torch
 
-from alignfed.errors import CandidateGated, DeltaNormTooLarge
+from alignfed.errors import DeltaNormTooLarge
 from bench.federation.fleet import make_fleet
 from bench.federation.regimes import Regime, Tier
 from bench.poisoning.attack import Attack
@@ -19,15 +18,13 @@ from bench.poisoning.conspiracy import Conspiracy
 from bench.poisoning.outcome import Outcome, Placement, Trial, clean_trial
 from bench.poisoning.station import LAYOUT, carry_out
 from bench.simulator.engine import Engine
-from bench.simulator.scenario import Conduct, Defence, Guard, Guarded, Scenario, Settled, Trained, View
+from bench.simulator.scenario import Conduct, Scenario, Settled, Trained
 from bench.simulator.simulation import Setup, simulate
 from coordinator.algo.recipes import RECIPES
-from coordinator.algo.values import DeltaInput, Load
+from coordinator.algo.values import Load
 from coordinator.worker.calibration import IGNORED
 
 ATTACKER = "agent-001"
-JUDGED = dataclasses.replace(RECIPES["fedbuff"], needs_probe=True)
-"""Takes deltas as they are, so that a huge one spoils its buffer; candidates are judged."""
 
 
 @pytest.fixture
@@ -87,8 +84,8 @@ def test_free_riders_that_send_zeros_are_screened_out(engine: Engine, fleet: Reg
     assert found.stale.rejections == 0
 
 
-HUGE = Attack(name="huge", send=lambda known: scale(known.trained(), 1e5))
-"""Too long for coefficients to make up for: the gate is what is left."""
+BACKWARDS = Attack(name="backwards", send=lambda known: scale(known.trained(), -30.0))
+"""Raises the loss for certain, and by how much is the random model's affair: so the gate allows no rise at all."""
 
 
 def conspiracy(engine: Engine, attack: Attack) -> Conduct:
@@ -125,34 +122,6 @@ def test_an_attacker_turns_its_own_delta_round_and_honest_ones_pass_untouched(en
     assert honest is not None
     assert all(bool((tensor == -1).all()) for tensor in flipped().values())
     assert honest() is delta
-
-
-def without_attacker(deltas: Sequence[DeltaInput], _view: View) -> Guarded:
-    rejected = {delta.delta_id: "SUSPECT" for delta in deltas if delta.agent_id == ATTACKER}
-    return Guarded(kept=tuple(delta for delta in deltas if delta.delta_id not in rejected), rejected=rejected)
-
-
-@pytest.mark.parametrize("gated", [None, without_attacker])
-def test_a_gated_buffer_is_given_up_or_tried_again_without_suspects(
-    engine: Engine, fleet: Regime, gated: Guard | None
-) -> None:
-    told: list[Settled] = []
-    result = simulate(
-        Setup(regime=fleet, layout=LAYOUT, recipe=JUDGED, server_learning_rate=1.0, seed=4),
-        engine,
-        scenario=Scenario(conduct=conspiracy(engine, HUGE), defence=Defence(gated=gated, judges=True), told=told.append),
-    )
-    assert result.gated > 0
-    reasons = {(delta.agent_id == ATTACKER, delta.reason) for delta in told if delta.reason}
-    lost = [delta for delta in told if delta.reason == CandidateGated.reason]
-    if gated is None:
-        assert reasons == {(True, CandidateGated.reason), (False, CandidateGated.reason)}
-        assert len(lost) == fleet.buffer_size * result.gated
-    else:
-        assert (True, "SUSPECT") in reasons
-        assert lost == []
-    merged = [delta for delta in told if not delta.reason]
-    assert len(merged) == sum(agent.merged for agent in result.agents)
 
 
 def test_greedy_answers_are_what_decoding_gives(engine: Engine) -> None:

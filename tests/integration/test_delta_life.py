@@ -36,8 +36,8 @@ from tests.support.workers import running_worker, settled
 CONFIG = ServiceConfig(agent_listen="127.0.0.1:0", operator_listen="127.0.0.1:0", drain_seconds=5.0)
 SUBMIT = "alignfed.v1.AgentService/SubmitDelta"
 STEPS = [
-    "claim deltas", "load deltas", "screen deltas", "aggregate", "align", "calibrate", "merge", "judge candidate", "publish version",
-    "store version", "commit version",
+    "claim deltas", "load deltas", "screen deltas", "aggregate", "align", "calibrate", "merge", "judge candidate",
+    "publish version", "store version", "commit version",
 ]  # fmt: skip
 LIFE = ["delta trained", "delta accepted", "delta uploaded", "delta claimed", "delta merged", "delta is merged"]
 

@@ -18,7 +18,8 @@ class Knowledge:
 
     Attributes:
         trained: Trains its own delta on the rows it was given. An attack that does not need it does not call it.
-        base: Its base version.
+        version: Number of its base version.
+        base: The factors of it.
         before: The version before that; None for version 0.
         honest: The newest deltas of honest agents. Only colluders who read along have them: the strongest assumption.
         agents: How many agents there are.
@@ -26,6 +27,7 @@ class Knowledge:
     """
 
     trained: Load
+    version: int
     base: Factors
     before: Factors | None
     honest: Sequence[Factors]

@@ -100,6 +100,7 @@ class Conspiracy:
         delta = send(
             Knowledge(
                 trained=trained.load,
+                version=base,
                 base=trained.versions[base],
                 before=trained.versions[base - 1] if base else None,
                 honest=tuple(self._honest),

@@ -27,5 +27,6 @@ FULL = (
     Block(attacks=HIDDEN, defences=(DEFAULT,), shares=(0.1, 0.4)),
     Block(attacks=(*REQUIRED_ATTACKS, "little-is-enough"), defences=tuple(PROTECTIONS)),
     Block(attacks=("silent",), defences=(DEFAULT,), shares=(0.4,)),
+    Block(attacks=("patient",), defences=(DEFAULT,), shares=(0.2, 0.4), seeds=(0, 1, 2)),
     Block(attacks=HIDDEN, defences=(DEFAULT,), seeds=(1, 2)),
 )

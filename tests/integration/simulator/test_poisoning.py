@@ -13,7 +13,6 @@ from bench.federation.fleet import make_fleet
 from bench.federation.regimes import Regime, Tier
 from bench.poisoning.attack import Attack
 from bench.poisoning.attacks import ATTACKS
-from bench.poisoning.attacks.scaled import scale
 from bench.poisoning.conspiracy import Conspiracy
 from bench.poisoning.outcome import Outcome, Placement, Trial, clean_trial
 from bench.poisoning.station import LAYOUT, carry_out
@@ -82,10 +81,6 @@ def test_free_riders_that_send_zeros_are_screened_out(engine: Engine, fleet: Reg
     found = carry_out(attack("free-rider-zero", "screening"), engine, fleet)
     assert found.attackers.rejected.get("DELTA_NEAR_ZERO", 0) > 0
     assert found.stale.rejections == 0
-
-
-BACKWARDS = Attack(name="backwards", send=lambda known: scale(known.trained(), -30.0))
-"""Raises the loss for certain, and by how much is the random model's affair: so the gate allows no rise at all."""
 
 
 def conspiracy(engine: Engine, attack: Attack) -> Conduct:

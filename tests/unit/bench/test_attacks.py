@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from alignfed.codec import Factors
 from alignfed.errors import PlanInvalid, RequestInvalid
+from alignfed.screening import Screening
 from bench.federation.fleet import Agent
 from bench.poisoning.attack import Knowledge, get_attack
 from bench.poisoning.attacks import ATTACKS
@@ -34,9 +35,10 @@ def delta(seed: int, size: float = 1.0) -> Factors:
     }
 
 
-def knowledge(*, honest: int = 0, before: Factors | None = None) -> Knowledge:
+def knowledge(*, honest: int = 0, version: int = 0, before: Factors | None = None) -> Knowledge:
     return Knowledge(
         trained=lambda: delta(0),
+        version=version,
         base=delta(1),
         before=before,
         honest=[delta(seed) for seed in range(10, 10 + honest)],
@@ -103,6 +105,12 @@ def test_little_is_enough_takes_the_papers_z_where_it_is_larger_and_hides_behind
     known = knowledge(honest=5)
     assert_equal(sent("little-is-enough", known), move_against_mean(known.honest, LEAST_DEVIATIONS))
     assert_equal(sent("little-is-enough", knowledge(honest=1)), flip_sign(delta(0)))
+
+
+def test_the_patient_are_honest_every_other_version_and_go_as_far_as_clipping_lets_them() -> None:
+    assert_equal(sent("patient", knowledge(version=4)), delta(0))
+    bound = Screening().clip_norm_ratio
+    assert_equal(sent("patient", knowledge(version=5)), {name: -bound * each for name, each in delta(0).items()})
 
 
 def test_free_riders_send_zeros_or_what_moved_last() -> None:

@@ -34,7 +34,7 @@ def write_plots(rows: Sequence[Row], folder: Path) -> dict[str, str]:
     FigureCanvasAgg(figure)  # not pyplot: no display, no global state
     axes = figure.subplots()
     cells = [[percents.get((attack, defence), math.nan) for defence in defences] for attack in attacks]
-    shown = [[min(_LIMIT, value) for value in line] for line in cells]
+    shown = [[shade(value) for value in line] for line in cells]
     axes.imshow(shown, cmap="PuOr_r", vmin=-_LIMIT, vmax=_LIMIT, aspect="auto")
     for y, line in enumerate(cells):
         for x, value in enumerate(line):
@@ -48,3 +48,8 @@ def write_plots(rows: Sequence[Row], folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "poisoning.png", dpi=150)
     return {"Held-out loss against clean": f"{folder.name}/poisoning.png"}
+
+
+def shade(percent: float) -> float:
+    """Return the percent that a cell is coloured for: cut at the limit; NaN, where nothing was run, stays blank."""
+    return percent if math.isnan(percent) else min(_LIMIT, percent)  # min alone would take NaN for the worst

@@ -14,7 +14,7 @@ from bench.poisoning.campaign import Block, Outcomes, left_to_do, trials_of
 from bench.poisoning.defences import PROTECTIONS, REFERENCE, get_protection
 from bench.poisoning.grid import FULL, QUICK
 from bench.poisoning.outcome import Fates, Outcome, Placement, Trial, clean_trial, fates_of, together
-from bench.poisoning.plot import write_plots
+from bench.poisoning.plot import shade, write_plots
 from bench.poisoning.report import report_markdown, summary_json
 from bench.poisoning.rows import Row, make_rows
 from bench.poisoning.station import FLEET, QUICK_FLEET
@@ -130,6 +130,12 @@ def test_the_report_has_a_line_for_every_row_and_a_picture(tmp_path: Path) -> No
     summary = json.loads(summary_json(rows, checks, {}))
     assert [row["attack"] for row in summary["rows"]] == ["honest", "sign-flip"]
     assert summary["checks"][0]["result"] == "fail"
+
+
+def test_what_was_not_run_is_left_blank_and_what_diverged_has_the_last_colour() -> None:
+    assert math.isnan(shade(math.nan))
+    assert shade(1.5) == 1.5
+    assert shade(math.inf) == shade(100.0) < 100.0
 
 
 def test_outcomes_are_kept_found_again_and_not_taken_for_those_of_another_fleet(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from alignfed.errors import Fenced, HeadMoved, Rejected, Unavailable
 from alignfed.plan import FederationPlan
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 DISCOVER_SECONDS = 2.0
 """How often the worker looks for new federations, and retries one that another worker leads or that failed."""
-
+MOST_LOOKS = 3
+"""How often a worker that leads others passes a free federation by, for one that leads fewer to take it."""
 
 MISCONFIGURED_SECONDS = 30.0
 """How often it tries a federation that cannot be led as things are, such as one whose base model is not here: each try
@@ -56,6 +57,8 @@ class Worker:
         self._only = only
         self._lease_ttl_seconds = lease_ttl_seconds
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._led: set[str] = set()  # or about to be
+        self._seen_free: Counter[str] = Counter()
         self._blameless: defaultdict[str, list[QueuedDelta]] = defaultdict(list)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -96,6 +99,28 @@ class Worker:
             await _pause(stop, pause_seconds)
 
     async def _lead_once(self, federation: str, stop: asyncio.Event) -> None:
+        if self._led and await self._passes_by(federation):
+            return
+        self._seen_free.pop(federation, None)
+        self._led.add(federation)
+        try:
+            await self._take_the_lead(federation, stop)
+        finally:
+            self._led.discard(federation)
+
+    async def _passes_by(self, federation: str) -> bool:
+        """Whether to leave a federation to workers that lead fewer: once for each that this one leads, at most thrice.
+
+        So several workers share the federations of a store, and one alone leads them all within a few looks.
+        """
+        holder = await self._store.leases.holder(federation)
+        if holder is not None:
+            self._seen_free.pop(federation, None)
+            return holder.worker_id != self._context.worker_id
+        self._seen_free[federation] += 1
+        return self._seen_free[federation] <= min(len(self._led), MOST_LOOKS)
+
+    async def _take_the_lead(self, federation: str, stop: asyncio.Event) -> None:
         ttl = self._lease_ttl_seconds
         context = self._context
         async with hold_lease(

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from alignfed.errors import DeadLetterNotFound, DeltaNotFound
 from alignfed.failpoints import VARIABLE
 from coordinator.cli.failpoint_places import AGENT, COMMAND, COORDINATOR, WORKER, places
 from coordinator.cli.operator_client import OperatorClient
+from coordinator.domain import JoinGrant
 from coordinator.local.cluster import free_ports
 from tests.e2e.processes import RunningCommand, running
 from tests.support.tiny_federation import write_rows
@@ -52,6 +54,10 @@ NOT_PASSED = {
     "store.agents.get.": "a coordinator that was not there when the agent registered",
     "store.backups.": "backup and restore",
     "store.blobs.delete.": "an upload that breaks a rule",
+    "privacy.charge.": "an agent that trains with noise",
+    "rpc.renew_certificate.": "an agent that has joined, and whose certificate ends",
+    "store.identities.granted.": "a machine that joins",
+    "store.identities.redeem.": "a machine that joins",
     "store.deltas.bury.": "a delta that kills the worker",
     "store.deltas.disown.": "a payload that the store has lost",
     "store.deltas.forgive_attempt.": "a merge that was fenced",
@@ -128,6 +134,21 @@ def operate(client: OperatorClient) -> None:
     client.resume("demo")
     client.roll_back("demo", client.federation("demo").head.id.number)  # the only version that is surely still retained
     client.revoke_agent("demo", "one")
+    now = time.time()
+    client.create_join_grant(
+        JoinGrant(
+            token_id="ab" * 12,
+            secret_sha256="0" * 64,
+            agent="two",
+            federations=("demo",),
+            uses=1,
+            created_at=now,
+            expires_at=now + 60,
+        )
+    )
+    assert [state.grant.agent for state in client.join_grants()] == ["two"]
+    client.withdraw_join_grant("ab" * 12)
+    client.revoke_identity("agent:two")
 
 
 def test_the_command_lists_them_and_refuses_others(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from alignfed.errors import AlignFedError
 from alignfed.plan import FederationPlan
 from coordinator.cli.operator_client import OperatorClient
+from coordinator.domain import JoinGrant
 from edge_agent.domain import Capabilities, DeltaMeta, GlobalVersion, ResumeAt
 from edge_agent.wire.client import CoordinatorClient
 from tests.chaos.harness.fleet import Fleet
@@ -28,6 +30,8 @@ QUEUE_SECONDS = 1.0
 TAIL_BYTES = 400
 DROP_ONE_IN = 4
 SPOILER = "spoiler"
+GRANT = "ab" * 12
+GRANT_SECONDS = 30.0
 
 
 class Visitors:
@@ -82,6 +86,10 @@ class Visitors:
             lambda: client.delta(name, "no-such-delta"),
             *(lambda delta_id=delta_id: client.delta(name, delta_id) for delta_id in self._acknowledged_lately()),
             lambda: client.pause(name),
+            client.join_grants,
+            lambda: client.create_join_grant(self._grant()),
+            lambda: client.withdraw_join_grant(GRANT),
+            lambda: client.revoke_identity("agent:nobody"),
         ]
         for letter in letters:
             drop = self._rng.randrange(DROP_ONE_IN) == 0
@@ -118,6 +126,19 @@ class Visitors:
         self._stop.wait(QUEUE_SECONDS)
         for delta_id in self._acknowledged_lately():
             client.delta(self._fleet.plan.federation, delta_id)
+
+    def _grant(self) -> JoinGrant:
+        """Return a grant that nobody uses, and that ends soon."""
+        now = time.time()
+        return JoinGrant(
+            token_id=GRANT,
+            secret_sha256="0" * 64,
+            agent="nobody",
+            federations=(self._fleet.plan.federation,),
+            uses=1,
+            created_at=now,
+            expires_at=now + GRANT_SECONDS,
+        )
 
     def _passer_by(self) -> str:
         """Register an agent that is never seen again, and return its name."""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import random
 
-from tests.chaos.faults.deaths import ELSEWHERE, KINDS, TARGETED, Deaths, listed
+from tests.chaos.faults.deaths import (
+    ELSEWHERE,
+    KINDS,
+    OTHERS,
+    OTHERS_OF_WORKERS,
+    TARGETED,
+    Deaths,
+    left_out,
+    listed,
+)
 from tests.chaos.harness.roles import Role
 from tests.chaos.scenarios.corners import TOURS
 
@@ -27,14 +36,14 @@ def test_every_place_gets_a_turn_or_has_a_tour() -> None:
             aims(deaths, kind, REJECTED, 2_000) if kind == "agent" else set()
         )
         left = all_places[kind] - sent
-        assert all(place.startswith(tuple(ELSEWHERE)) for place in left), left
-        assert not any(place.startswith(tuple(ELSEWHERE)) for place in sent)
+        assert all(place.startswith(left_out(kind)) for place in left), left
+        assert not any(place.startswith(left_out(kind)) for place in sent)
 
 
 def test_tours_are_what_turns_leave_out() -> None:
     assert TOURS.keys() == ELSEWHERE.keys()
     names = [it.place for it in listed()]
-    for prefix in ELSEWHERE:
+    for prefix in (*ELSEWHERE, *OTHERS, *OTHERS_OF_WORKERS):
         assert any(name.startswith(prefix) for name in names), f"{prefix} names no place any more"
 
 

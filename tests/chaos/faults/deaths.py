@@ -47,6 +47,9 @@ ELSEWHERE = {
     "store.deltas.forgive_attempt.": "a worker whose merge was fenced: see `corners`",
     "store.deltas.disown.": "a worker whose store has lost a payload: see `corners`",
     "store_note.": "a coordinator with an embedded store: see `corners`",
+}
+"""Places that a running fleet never comes by, and `corners` does."""
+OTHERS = {
     "outbox.put.residual.": "sparse deltas: see tests/unit/edge_agent, which kill an outbox at every step",
     "outbox.residual.": "sparse deltas: see tests/unit/edge_agent",
     "outbox.return.": "sparse deltas: see tests/unit/edge_agent",
@@ -55,8 +58,8 @@ ELSEWHERE = {
     "store.identities.granted.": "a machine that joins: see tests/service/identity/test_joining.py",
     "store.identities.redeem.": "a machine that joins: one step in the store, see tests/contract/test_identities.py",
 }
-"""Places that a running fleet never comes by."""
-ELSEWHERE_OF_WORKERS = {
+"""Places of what no fleet here does, and where they are tested."""
+OTHERS_OF_WORKERS = {
     "store.federations.set_paused.": "merge after merge that nothing can be published of: see tests/integration",
     "store.leases.holder.": "a worker that leads another federation: see tests/integration/test_worker_balance.py",
 }
@@ -67,6 +70,11 @@ ELSEWHERE_OF_WORKERS = {
 def listed() -> tuple[Place, ...]:
     """Return every failpoint of the installed code, which does not change while this runs."""
     return tuple(places())
+
+
+def left_out(kind: str) -> tuple[str, ...]:
+    """Return how the places begin that a running fleet's processes of a kind never come by."""
+    return (*ELSEWHERE, *OTHERS, *(OTHERS_OF_WORKERS if kind == WORKER else ()))
 
 
 class Deaths:
@@ -95,7 +103,7 @@ class Deaths:
         self._then: dict[str, str] = {}
         self._prepared: set[str] = set()
         for kind in KINDS:
-            elsewhere = (*ELSEWHERE, *(ELSEWHERE_OF_WORKERS if kind == WORKER else ()))
+            elsewhere = left_out(kind)
             names = [it.place for it in listed() if kind in it.processes and not it.place.startswith(elsewhere)]
             rng.shuffle(names)
             self._known[kind] = names

@@ -17,6 +17,7 @@ from alignfed.errors import RankMismatch, RequestInvalid
 from alignfed.exposition import new_registry, serve_metrics
 from alignfed.layout import delta_layout
 from alignfed.plan import FEDERATION_NAME, FederationPlan
+from alignfed.settings import parse_listen
 from alignfed.tracing.export import tracing
 from alignfed.tracing.spans import Tracer
 from alignfed.version_keys import load_version_keys
@@ -122,7 +123,7 @@ class AgentSettings:
         if self.version_key is not None:
             keys = load_version_keys(self.version_key)
             return Acceptance(keys, federation=self.federation, file=directory.accepted_version)
-        if not is_loopback(self.coordinator.rpartition(":")[0].strip("[]")):
+        if not is_loopback(parse_listen(self.coordinator)[0]):
             logger.warning(
                 "versions are not verified: whoever serves %s can make this agent train from any adapter; "
                 "ask the federation's operators for their public key and set version-key",

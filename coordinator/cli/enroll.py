@@ -12,12 +12,12 @@ import click
 from alignfed.errors import RequestInvalid
 from alignfed.identity import EVERY_FEDERATION
 from alignfed.join_token import JoinToken, secret_digest
-from alignfed.settings import parse_listen
+from coordinator.cli.doctor.target import AGENT_PORT, beside
 from coordinator.cli.options import Connect, json_option, operator_options
 from coordinator.cli.tables import ago, aligned, as_json
 from coordinator.domain import JoinGrant
 
-AGENT_PORT, JOIN_PORT = 7300, 7302
+JOIN_PORT = 7302
 _SECRET_BYTES = 32
 _HOUR_SECONDS = 3600.0
 
@@ -78,12 +78,11 @@ def enroll_command(
                 "agents know the coordinator by the authority of its certificate: name it with --tls-ca, and see that "
                 "the coordinator runs with --identity-dir"
             )
-        host, _ = parse_listen(client.address)
         token = JoinToken(
             token_id=secrets.token_hex(12),
             secret=secret,
-            join=join or _beside(host, JOIN_PORT),
-            coordinator=coordinator or _beside(host, AGENT_PORT),
+            join=beside(client.address, join, JOIN_PORT).address,
+            coordinator=beside(client.address, coordinator, AGENT_PORT).address,
             agent=agent,
             federation=federations[0] if federations != (EVERY_FEDERATION,) and len(federations) == 1 else "",
             authority=client.authority.decode("ascii"),
@@ -165,10 +164,6 @@ def revoke_command(name: str, is_operator: bool, connect: Connect) -> None:
         federations = client.revoke_identity(f"{'operator' if is_operator else 'agent'}:{name}")
     where = f", its deltas of {', '.join(federations)} are rejected at the next merge" if federations else ""
     click.echo(f"{name} is shut out{where}; roll back with `alignfed rollback` if its deltas did harm")
-
-
-def _beside(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _write_private(file: Path, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,13 +18,6 @@ from tests.support.tiny_federation import write_rows
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    """Ends every command that a test has started, the last one first."""
-    with ExitStack() as commands:
-        yield commands
 
 
 class Desk:

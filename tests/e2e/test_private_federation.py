@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -47,13 +46,6 @@ clip_norm = 0.001
 delta = 1e-3
 max_participations = 2
 """
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    """Ends every command that a test has started, the last one first."""
-    with ExitStack() as commands:
-        yield commands
 
 
 def privacy_metrics(metrics: str) -> dict[str, float]:

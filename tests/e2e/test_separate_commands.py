@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -42,13 +41,6 @@ fit_rows = 2
 judge_rows = 2
 sequence_length = 32
 """
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    """Ends every command that a test has started, the last one first."""
-    with ExitStack() as commands:
-        yield commands
 
 
 def alignfed(folder: Path, operator: str, *arguments: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
@@ -56,6 +56,17 @@ async def until_running(coordinator: Running, calls: int) -> None:
     await eventually(running, what=f"{calls} calls run")
 
 
+async def until_refused(call: Callable[[], Awaitable[Any]], *, what: str, timeout_seconds: float = 20.0) -> None:
+    async def refused_now() -> bool:
+        try:
+            await call()
+        except grpc.RpcError:
+            return True
+        return False
+
+    await eventually(refused_now, what=what, timeout_seconds=timeout_seconds)
+
+
 @pytest.mark.parametrize("in_one_federation", [False, True])
 async def test_calls_in_progress_end_at_once_and_others_go_on(
     in_one_federation: bool,
@@ -98,14 +109,9 @@ async def test_a_revocation_made_through_one_coordinator_holds_in_the_others(
     admin = connect(None, deployment.operator()).operators
     await admin.RevokeIdentity(op.RevokeIdentityRequest(principal="agent:agent-1"), timeout=10)
 
-    async def shut_out() -> bool:
-        try:
-            await _poll(client, delta)
-        except grpc.RpcError:
-            return True
-        return False
-
-    await eventually(shut_out, what="the other coordinator refuses the agent", timeout_seconds=SECONDS)
+    await until_refused(
+        lambda: _poll(client, delta), what="the other coordinator refuses the agent", timeout_seconds=SECONDS
+    )
 
 
 async def test_a_revocation_holds_when_its_announcement_is_lost(
@@ -117,14 +123,7 @@ async def test_a_revocation_holds_when_its_announcement_is_lost(
     store.muted = True
     await store.identities.revoke("agent:agent-1")
 
-    async def shut_out() -> bool:
-        try:
-            await _poll(client, delta)
-        except grpc.RpcError:
-            return True
-        return False
-
-    await eventually(shut_out, what="the revocation is read without having been heard of")
+    await until_refused(lambda: _poll(client, delta), what="the revocation is read without having been heard of")
 
 
 async def test_revocations_known_hold_while_the_store_is_away(
@@ -153,14 +152,11 @@ async def test_a_revoked_operator_is_shut_out_and_cannot_shut_itself_out(
     assert own.reason == "REQUEST_INVALID"
     await olga.RevokeIdentity(op.RevokeIdentityRequest(principal="operator:otto"), timeout=10)
 
-    async def shut_out() -> bool:
-        try:
-            await otto.ListFederations(op.ListFederationsRequest(), timeout=10)
-        except grpc.RpcError:
-            return True
-        return False
-
-    await eventually(shut_out, what="the other admin is refused", timeout_seconds=SECONDS)
+    await until_refused(
+        lambda: otto.ListFederations(op.ListFederationsRequest(), timeout=10),
+        what="the other admin is refused",
+        timeout_seconds=SECONDS,
+    )
 
 
 @pytest.mark.parametrize("principal", ["", "agent:", "agent:a b", "key:" + "a" * 64, "agent:a\nb", "worker:x"])

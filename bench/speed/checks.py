@@ -23,6 +23,7 @@ from coordinator.backends.memory import MemoryStore
 from coordinator.clock import SystemClock
 from coordinator.local.processes import Supervisor
 from coordinator.service import admission
+from coordinator.service.caches.plans import Plans
 from coordinator.service.config import ServiceConfig
 from coordinator.service.identity.certificates import CertificateReader
 from coordinator.service.identity.gate import Gate
@@ -98,6 +99,6 @@ def _checks(plan: FederationPlan, delta: Delta, certificate: bytes) -> float:
 
 def _gate() -> tuple[Gate, Rates]:
     calls, clock, store = OpenCalls(), SystemClock(), MemoryStore()
-    revocations = Revocations(store, clock, calls, reread_seconds=1.0)
+    revocations = Revocations(store, clock, calls, Plans(store.federations, clock), reread_seconds=1.0)
     unbounded = ServiceConfig(max_agent_requests_per_second=1e9, max_agent_deltas_per_hour=1e9)
     return Gate(CertificateReader(), revocations, calls, clock), Rates(unbounded, clock)

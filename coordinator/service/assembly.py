@@ -82,7 +82,7 @@ def assemble(*, config: ServiceConfig, store: Store, clock: Clock, metrics: Serv
     levels = QueueLevels(store.deltas, plans, heads, clock, reread_seconds=config.queue_reread_seconds)
     unfinished = Unfinished(store.blobs, clock)
     calls = OpenCalls()
-    revocations = Revocations(store, clock, calls, reread_seconds=config.head_reread_seconds)
+    revocations = Revocations(store, clock, calls, plans, reread_seconds=config.head_reread_seconds)
     store_room = StoreRoom(
         store, clock, reserve_ratio=config.store_reserve_ratio, reread_seconds=config.queue_reread_seconds
     )

@@ -77,6 +77,10 @@ class Plans:
             known = self._known.get(federation)
             return known if known is not None else await self._read(federation)
 
+    def known(self) -> list[str]:
+        """Return the names of the federations that were asked for and exist."""
+        return list(self._known)
+
     def put(self, plan: FederationPlan) -> KnownFederation:
         """Remember a federation that was read or just created."""
         known = self._known[plan.federation] = KnownFederation(plan)

@@ -9,6 +9,7 @@ from alignfed.errors import IdentityRevoked, UnknownFederation
 from coordinator.backends import refusals
 from coordinator.ports import Clock, Store
 from coordinator.ports.feed import IDENTITIES_CHANGED
+from coordinator.service.caches.plans import Plans
 from coordinator.service.caches.rereading import reread_forever
 from coordinator.service.identity.open_calls import OpenCalls
 
@@ -16,19 +17,21 @@ logger = logging.getLogger(__name__)
 
 
 class Revocations:
-    """Knows revoked principals, and the revoked agents of the federations that were asked for.
+    """Knows revoked principals, and the revoked agents of the federations that are known here.
 
     Args:
         store: Where revocations are kept and announced.
         clock: Time of the background tasks.
         calls: What runs; calls of whoever is shut out are cut.
+        plans: Knows the federations; a name that a caller made up is none.
         reread_seconds: How often everything is read again, in case an announcement was missed.
     """
 
-    def __init__(self, store: Store, clock: Clock, calls: OpenCalls, *, reread_seconds: float) -> None:
+    def __init__(self, store: Store, clock: Clock, calls: OpenCalls, plans: Plans, *, reread_seconds: float) -> None:
         self._store = store
         self._clock = clock
         self._calls = calls
+        self._plans = plans
         self._reread_seconds = reread_seconds
         self._principals: frozenset[str] = frozenset()
         self._agents: dict[str, frozenset[str]] = {}
@@ -48,10 +51,7 @@ class Revocations:
         Raises:
             AgentRevoked: It is.
         """
-        known = self._agents.get(federation)
-        if known is None:
-            self._agents[federation] = frozenset()  # read from now on
-        elif agent_id in known:
+        if agent_id in self._agents.get(federation, ()):
             raise refusals.agent_revoked(agent_id)
 
     async def reread(self) -> None:
@@ -67,8 +67,8 @@ class Revocations:
     async def catch_up(self) -> None:
         """Read everything that is known here again."""
         await self.heard(IDENTITIES_CHANGED)
-        for federation in list(self._agents):
-            await self.heard(federation)
+        for federation in self._plans.known():
+            await self._refresh_agents(federation)
 
     async def heard(self, changed: str) -> None:
         """Read again what was announced, and cut the calls of whoever is shut out by it."""
@@ -77,7 +77,7 @@ class Revocations:
             for principal in revoked - self._principals:
                 self._calls.cut(principal, _revoked)
             self._principals = revoked
-        elif changed in self._agents:
+        elif changed in self._plans.known():
             await self._refresh_agents(changed)
 
     async def _refresh_agents(self, federation: str) -> None:
